@@ -1,0 +1,1 @@
+"""The HTTP service over one collection. Importing this room never imports torch."""

@@ -1,0 +1,52 @@
+"""How the service is: ``/livez``, ``/readyz``, ``/info``, ``/metrics``."""
+
+from importlib.metadata import version
+
+from fastapi import APIRouter, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from ..engine import NotReady
+from ..schemas import MAX_K, IndexDetails, Info, Limits, ModelDetails, Status
+from .context import PROBLEMS, Here, index_info, model_info
+
+router = APIRouter(tags=["operations"])
+
+
+@router.get("/livez")
+async def livez() -> Status:
+    """The process answers. An empty collection is alive, but not ready."""
+    return Status(status="alive")
+
+
+@router.get("/readyz", responses={503: PROBLEMS[503]})
+async def readyz(here: Here) -> Status:
+    """A search would be answered; if not, the problem says what to do."""
+    _ = here.engine.serving
+    return Status(status="ready")
+
+
+@router.get("/info")
+async def info(here: Here) -> Info:
+    settings = here.settings
+    limits = Limits(max_k=MAX_K, max_body_bytes=settings.max_body_bytes, max_pixels=settings.max_pixels)
+    found = Info(version=version("lookalike"), model=None, index=None, writes=settings.may_write, limits=limits)
+    try:
+        serving = here.engine.serving
+    except NotReady:
+        return found
+    encoder = serving.encoder
+    found.model = ModelDetails(
+        **model_info(serving).model_dump(),
+        dim=encoder.dim,
+        image_size=encoder.transform.size,
+        runtime=encoder.runtime,
+        precision=encoder.precision,
+    )
+    count = here.engine.count
+    found.index = IndexDetails(**index_info(serving, count).model_dump(), pending=serving.searcher.pending)
+    return found
+
+
+@router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+async def metrics(here: Here) -> Response:
+    return Response(generate_latest(here.metrics.registry), media_type=CONTENT_TYPE_LATEST)

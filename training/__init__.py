@@ -1,0 +1,1 @@
+"""Labelled images in, a bundle out. Needs the extra ``train``."""

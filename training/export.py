@@ -1,0 +1,71 @@
+"""A network in, a bundle on disk out: weights, compiled form, and how far the runtimes agree."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.torch import save_file
+
+from model import backbones
+from model.bundle import Agreement, Architecture, Bundle, Manifest, fingerprint, load, seal, writing
+from model.encoder import open_encoder
+from model.network import EmbeddingNetwork, export_openvino, feature_count
+from model.transform import Transform
+
+AGREEMENT_IMAGES = 200
+
+
+def untrained(to: Path, transform: Transform, backbone: str = "efficientnet_lite0", sample: np.ndarray | None = None) -> Bundle:
+    """A bundle of a backbone as it is, without a head: image search for people who have no labels."""
+    architecture = Architecture(backbone=backbone, head=False, dim=feature_count(backbone))
+    network = EmbeddingNetwork(architecture, pretrained=True)
+    return save(network, architecture, transform, to, sample=sample)
+
+
+def save(
+    network: EmbeddingNetwork,
+    architecture: Architecture,
+    transform: Transform,
+    to: Path,
+    *,
+    training: dict[str, Any] | None = None,
+    sample: np.ndarray | None = None,
+    measure: Callable[[Bundle], dict[str, Any]] | None = None,
+) -> Bundle:
+    """Write the bundle ``to`` in one piece.
+
+    ``sample`` (uint8 [N, size, size, 3]) measures the runtimes' agreement; what ``measure`` finds out about the finished
+    bundle becomes its metrics.json.
+    """
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    manifest = Manifest(
+        name=to.name,
+        fingerprint=fingerprint({n: t.numpy() for n, t in state.items()}, architecture, transform),
+        architecture=architecture,
+        transform=transform,
+        origin=backbones.get(architecture.backbone).origin,
+        training=training,
+    )
+    with writing(to) as draft:
+        save_file(state, draft / "weights.safetensors")
+        export_openvino(network, transform.size, draft / "openvino")
+        if sample is not None and len(sample):
+            manifest.agreement = agreement(Bundle(draft, manifest), sample[:AGREEMENT_IMAGES])
+        if measure is not None:
+            (draft / "metrics.json").write_text(json.dumps(measure(Bundle(draft, manifest)), indent=2) + "\n")
+        seal(draft, manifest)
+    return load(to)
+
+
+def agreement(bundle: Bundle, images: np.ndarray) -> dict[str, Agreement]:
+    """Cosines of OpenVINO's vectors, in both precisions, with those of torch in float32."""
+    reference = open_encoder(bundle, "torch", "f32").encode(images)
+    found = {}
+    for precision in ("f32", "bf16"):
+        cosines = (open_encoder(bundle, "openvino", precision).encode(images) * reference).sum(axis=1)
+        found[f"openvino-{precision}"] = Agreement(
+            images=len(images), median=float(np.median(cosines)), minimum=float(cosines.min())
+        )
+    return found
