@@ -224,8 +224,13 @@ class Catalog:
         with self._reading() as rows:
             for some in _batched(keys, _LOOKUP):
                 match = (_vectors.c.content == _items.c.content) & (_vectors.c.fingerprint == fingerprint)
-                columns = [_items, _vectors.c.vector, _vectors.c.checksum.label("vector_checksum")]
-                query = sa.select(*columns).join(_vectors, match).where(_items.c.key.in_(some)).order_by(_items.c.key)
+                vector_checksum = _vectors.c.checksum.label("vector_checksum")
+                query = (
+                    sa.select(_items, _vectors.c.vector, vector_checksum)
+                    .join(_vectors, match)
+                    .where(_items.c.key.in_(some))
+                    .order_by(_items.c.key)
+                )
                 for row in rows.execute(query):
                     if zlib.crc32(row.vector) != row.vector_checksum or len(row.vector) != 4 * dim:
                         raise CatalogError(
@@ -442,9 +447,10 @@ def _configure(connection: Any, _: Any) -> None:
 
 def _live(job: Job | None = None) -> sa.Subquery:
     """The versions that count: added by a published job and removed by none; ``job`` passes for published."""
-    published = sa.select(_jobs.c.number).where(_jobs.c.state == "published")
+    counts = _jobs.c.state == "published"
     if job is not None:
-        published = published.union(sa.select(sa.literal(job.number)))
+        counts |= _jobs.c.number == job.number
+    published = sa.select(_jobs.c.number).where(counts)
     removed = _items.c.removed_by.is_not(None) & _items.c.removed_by.in_(published)
     return sa.select(_items).where(_items.c.added_by.in_(published) & ~removed).subquery()
 

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import socket
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -216,16 +217,19 @@ def _serve(collection: Path, host: str, port: int, writes: bool | None) -> None:
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     settings = Settings(collection=collection, host=host, port=port, writes=writes)
-    console.print(f"Lookalike answers at [bold]http://{'localhost' if settings.may_write else host}:{port}/")
-    uvicorn.run(
-        create_app(settings),
-        host=host,
-        port=port,
-        access_log=False,
-        server_header=False,
-        log_config=None,
-        timeout_graceful_shutdown=10,
-    )
+    with _listening(host, port) as listener:
+        console.print(f"Lookalike answers at [bold]http://{host}:{listener.getsockname()[1]}/")
+        config = uvicorn.Config(
+            create_app(settings), access_log=False, server_header=False, log_config=None, timeout_graceful_shutdown=10
+        )
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=1024)
+    except (OSError, OverflowError) as error:
+        raise Failure(f"Cannot listen on {host}, port {port} ({error}). Choose another with --host and --port.") from error
 
 
 def _need_training(command: str) -> None:

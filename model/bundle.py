@@ -22,8 +22,6 @@ from . import Failure
 from . import transform as transform_rules
 from .transform import Transform
 
-FORMAT = 1
-
 
 class BundleError(Failure):
     """The folder is not a bundle that can be used; the message says why and what to do."""
@@ -55,7 +53,7 @@ class Agreement(BaseModel):
 class Manifest(BaseModel):
     """What ``bundle.json`` says."""
 
-    format: Literal[1] = FORMAT
+    format: Literal[1] = 1
     name: str
     created: datetime = Field(default_factory=lambda: datetime.now(UTC))
     fingerprint: str

@@ -1,6 +1,6 @@
 """A request's body in, its pictures and form fields out: multipart or a raw picture, through one door."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
 from fastapi import Request
@@ -53,7 +53,7 @@ async def read(request: Request, limit: int, field: str = "image") -> Body:
 
 
 async def _multipart(request: Request, data: bytes, field: str) -> Body:
-    async def stream() -> AsyncIterator[bytes]:
+    async def stream() -> AsyncGenerator[bytes, None]:
         yield data
 
     parser = MultiPartParser(request.headers, stream(), max_files=64, max_fields=64)

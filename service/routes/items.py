@@ -30,7 +30,7 @@ async def read_item(id: Id, here: Here) -> ItemOut:
 
 @router.put("/items/{id:path}", openapi_extra=bodies.DESCRIPTION, responses={s: PROBLEMS[s] for s in (400, 403, 413, 415, 429)})
 async def put_item(id: Id, request: Request, here: Here) -> ItemOut:
-    """Add or replace an item: the picture as the multipart field `image` (with `metadata`, a JSON object) or as the raw body."""
+    """Add or replace an item: the picture as the form field `image` (beside `metadata`, a JSON object), or as the body."""
     _check_writes(here)
     _check_id(id)
     async with here.admission.place():

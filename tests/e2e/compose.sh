@@ -131,7 +131,7 @@ curl -sS --fail-with-body --max-time 30 -o "$work/original.png" "$url/images/$pi
 cmp "$work/original.png" "$GALLERY/$picture" || fail "the picture served is another"
 say "searched, and got the original"
 
-"${compose[@]}" run --rm -T reindex index /gallery --bundle /bundle --to /collection --json >"$work/second.json" 2>"$work/second.log" \
+"${compose[@]}" run --rm -T reindex index /gallery --origin gallery --bundle /bundle --to /collection --json >"$work/second.json" 2>"$work/second.log" \
     || { cat "$work/second.log" >&2; fail "the second reindex"; }
 "$python" - "$work/second.json" <<'REPORT' || fail "the second reindex did not leave everything as it was"
 import json

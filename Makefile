@@ -1,0 +1,68 @@
+# make demo   real pictures, a trained network, a page: http://localhost:8000
+# make test   all tests; what they need is installed first
+# make lint   style, types, one-way imports, a server without torch
+# make bench  the measurements of docs/benchmarks.md, on the demo's bundle
+# make up     the demo's collection in containers, on port 8000
+#
+# TORCH_INDEX  address of another package index for torch, see README.md
+PYTHON ?= python3
+TORCH_INDEX ?=
+
+bin := .venv/bin
+pip_install := $(bin)/pip install --disable-pip-version-check -q -c constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
+
+.PHONY: demo test lint bench up screenshot clean
+
+demo: demo/bundle/bundle.json
+	$(bin)/lookalike index demo/emoji --bundle demo/bundle --to demo/collection
+	$(bin)/lookalike serve demo/collection
+
+test: .venv/dev
+	$(bin)/python -m pytest $(PYTEST)
+
+lint: .venv/dev .venv-serve/installed
+	$(bin)/ruff check .
+	$(bin)/ruff format --check .
+	$(bin)/mypy model index service lookalike training bench
+	$(bin)/lint-imports
+	$(bin)/hadolint Dockerfile
+	.venv-serve/bin/python -c "import service.app, lookalike.cli, sys; assert 'torch' not in sys.modules"
+
+bench: .venv/dev demo/bundle/bundle.json
+	$(bin)/python -m bench.families
+	$(bin)/python -m bench.photos
+
+up: demo/bundle/bundle.json
+	mkdir -p demo/collection
+	$(eval compose := $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose))
+	RUN_AS=$$(id -u):$$(id -g) $(compose) run --rm reindex
+	RUN_AS=$$(id -u):$$(id -g) $(compose) up
+
+screenshot: .venv/dev
+	LOOKALIKE_SCREENSHOT=docs/screenshot.png $(bin)/python -m pytest tests/e2e/test_page.py
+
+clean:
+	rm -rf build demo
+
+demo/emoji/labels.csv: | .venv/train
+	$(bin)/lookalike data emoji --to demo/emoji
+
+demo/bundle/bundle.json: demo/emoji/labels.csv | .venv/train
+	$(bin)/lookalike train --data demo/emoji --to demo/bundle --mask family
+
+.venv/train: pyproject.toml constraints.txt | .venv/bin/python
+	$(pip_install) -e '.[train]'
+	touch $@
+
+.venv/dev: pyproject.toml constraints.txt | .venv/bin/python
+	$(pip_install) -e '.[train,dev]'
+	touch $@ .venv/train
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+# what a CPU server has: no torch
+.venv-serve/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-serve
+	.venv-serve/bin/pip install --disable-pip-version-check -q -c constraints.txt -e .
+	touch $@

@@ -1,0 +1,163 @@
+"""Real pictures, real bundles and a real server, each made once a session.
+
+Tests that need npm (pictures), Chromium or Docker are skipped where these are missing; with LOOKALIKE_TESTS=all, as in
+.ci/run, that is a failure.
+"""
+
+import csv
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+from rich.progress import Progress
+
+from index import job
+from model.bundle import Bundle
+from model.encoder import Encoder, open_encoder
+from model.transform import Transform
+from training.config import TrainingConfig
+from training.datasets import emoji as emoji_set
+from training.datasets.labels import Dataset, read
+from training.export import untrained
+from training.train import train
+
+ROOT = Path(__file__).parent.parent
+
+
+def pytest_runtest_makereport(item, call):
+    """A test that had to be skipped is a failure where everything was installed for it."""
+    if (
+        os.environ.get("LOOKALIKE_TESTS") == "all"
+        and call.excinfo is not None
+        and call.excinfo.errisinstance(pytest.skip.Exception)
+    ):
+        call.excinfo = pytest.ExceptionInfo.from_exc_info(_as_failure(call.excinfo.value))
+
+
+def _as_failure(skip):
+    try:
+        raise AssertionError(f"skipped, though LOOKALIKE_TESTS=all: {skip}")
+    except AssertionError:
+        return sys.exc_info()
+
+
+@pytest.fixture(scope="session")
+def emoji() -> Path:
+    """The whole emoji set; kept in build/ between sessions."""
+    if shutil.which("npm") is None:
+        pytest.skip("needs npm for the pictures (Debian: apt install npm)")
+    folder = ROOT / "build" / "emoji"
+    with Progress() as progress:
+        emoji_set.build(folder, progress=progress)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def emoji_slice(emoji: Path, tmp_path_factory) -> Path:
+    """Every twelfth emoji and the bear, with all their drawings: about 130 classes, 1,200 images, of all three splits."""
+    folder = tmp_path_factory.mktemp("slice") / "emoji"
+    folder.mkdir()
+    with (emoji / "labels.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    labels = sorted({row["label"] for row in rows})
+    chosen = {*labels[::12], "1f43b"}
+    with (folder / "labels.csv").open("w", newline="") as file:
+        table = csv.DictWriter(file, rows[0].keys())
+        table.writeheader()
+        table.writerows(row for row in rows if row["label"] in chosen)
+    for label in chosen:
+        shutil.copytree(emoji / label, folder / label)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def dataset(emoji_slice: Path) -> Dataset:
+    return read(emoji_slice)
+
+
+@pytest.fixture(scope="session")
+def backbone(tmp_path_factory) -> Bundle:
+    """A bundle of the ImageNet backbone as it is, at 96 pixels."""
+    return untrained(tmp_path_factory.mktemp("bundles") / "backbone", Transform(size=96))
+
+
+@pytest.fixture(scope="session")
+def bundle(dataset: Dataset, tmp_path_factory) -> Bundle:
+    """A bundle that was really trained, for a few seconds, on the slice."""
+    config = TrainingConfig(epochs=4, image_size=96, train_size=80)
+    with Progress() as progress:
+        return train(dataset, tmp_path_factory.mktemp("bundles") / "trained", config, "family", progress)
+
+
+@pytest.fixture(scope="session")
+def encoder(backbone: Bundle) -> Encoder:
+    return open_encoder(backbone, "openvino")
+
+
+@pytest.fixture(scope="session")
+def collection(emoji_slice: Path, bundle: Bundle, tmp_path_factory) -> Path:
+    """The slice, indexed with the trained bundle. Shared: tests that change a collection make their own."""
+    folder = tmp_path_factory.mktemp("collections") / "emoji"
+    job.run(emoji_slice, bundle, open_encoder(bundle, "openvino"), folder)
+    return folder
+
+
+class Server:
+    """A `lookalike serve` process of its own."""
+
+    def __init__(self, collection: Path, *options: str, env: dict[str, str] | None = None) -> None:
+        command = [sys.executable, "-m", "lookalike", "serve", str(collection), "--port", "0", *options]
+        self.log = Path(tempfile.mkstemp(prefix="lookalike-server-", suffix=".log")[1])
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(command, stderr=log, env={**os.environ, **(env or {})})
+        self.url = self._url()
+
+    def _url(self) -> str:
+        while self.process.poll() is None:
+            if found := re.search(r"http://[\w.:]+", self.log.read_text()):
+                return found[0]
+            time.sleep(0.02)
+        raise AssertionError(f"the server ended: {self.log.read_text()}")
+
+    def wait_ready(self, seconds: float = 30) -> None:
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            if httpx.get(f"{self.url}/readyz").status_code == 200:
+                return
+            time.sleep(0.05)
+        raise AssertionError("not ready in time")
+
+    def stop(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(20)
+
+
+@pytest.fixture
+def start_server():
+    servers = []
+
+    def start(collection: Path, *options: str, **kwargs) -> Server:
+        servers.append(Server(collection, *options, **kwargs))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        if server.process.poll() is None:
+            server.stop()
+
+
+@pytest.fixture(scope="session")
+def server(collection: Path):
+    """The address of a server over the shared collection."""
+    running = Server(collection)
+    running.wait_ready()
+    yield running.url
+    running.stop()
