@@ -14,7 +14,7 @@ pip_install := $(bin)/pip install --disable-pip-version-check -q -c constraints.
 .PHONY: demo test lint bench up screenshot clean
 
 demo: demo/bundle/bundle.json
-	$(bin)/lookalike index demo/emoji --bundle demo/bundle --to demo/collection
+	$(bin)/lookalike index demo/emoji --origin gallery --bundle demo/bundle --to demo/collection
 	$(bin)/lookalike serve demo/collection
 
 test: .venv/dev
@@ -31,6 +31,7 @@ lint: .venv/dev .venv-serve/installed
 bench: .venv/dev demo/bundle/bundle.json
 	$(bin)/python -m bench.families
 	$(bin)/python -m bench.photos
+	$(bin)/python -m bench.startup
 
 up: demo/bundle/bundle.json
 	mkdir -p demo/collection

@@ -15,7 +15,12 @@ from model import Failure
 
 from . import display
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="Image search that learns from your own labels.")
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Image search that learns from your own labels.",
+)
 data_app = typer.Typer(no_args_is_help=True, help="Labelled pictures to try things with.")
 app.add_typer(data_app, name="data")
 
@@ -29,7 +34,7 @@ Runtime = Annotated[RuntimeName, typer.Option(help="What runs the network.")]
 Precision = Annotated[PrecisionName, typer.Option(help="bf16 is quicker where the processor has it.")]
 Mask = Annotated[str | None, typer.Option(help="Measure also without hits that share this column's value, e.g. the artist.")]
 Host = Annotated[str, typer.Option(help="Address to listen on.", envvar="LOOKALIKE_HOST")]
-Port = Annotated[int, typer.Option(help="Port to listen on.", envvar="LOOKALIKE_PORT")]
+Port = Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.", envvar="LOOKALIKE_PORT")]
 
 
 def main() -> None:
@@ -39,8 +44,10 @@ def main() -> None:
     except Failure as failure:
         _end(str(failure))
     except OSError as error:
-        reason = "The disk is full; nothing was left half-written." if error.errno == errno.ENOSPC else str(error)
-        _end(reason)
+        full = error.errno == errno.ENOSPC
+        _end("The disk is full. Make room, then run the same command again." if full else _sentence(error))
+    except KeyboardInterrupt:
+        _end("Stopped. Run the same command again to go on.")
 
 
 @data_app.command("emoji")
@@ -136,10 +143,12 @@ def serve(
     collection: Annotated[Path, typer.Argument(help="Folder of a collection; may be empty still.")],
     host: Host = "127.0.0.1",
     port: Port = 8000,
-    writes: Annotated[bool | None, typer.Option(help="Answer PUT and DELETE.", envvar="LOOKALIKE_WRITES")] = None,
+    writes: Annotated[bool | None, typer.Option(help="Answer PUT and DELETE; by default only on 127.0.0.1.")] = None,
+    runtime: Annotated[RuntimeName | None, typer.Option(help="What runs the network; by default auto.")] = None,
+    precision: Annotated[PrecisionName | None, typer.Option(help="By default that of the collection.")] = None,
 ) -> None:
-    """Answer searches, and show the page, at http://HOST:PORT/."""
-    _serve(collection, host, port, writes)
+    """Answer searches, and show the page, at http://HOST:PORT/. Environment variables LOOKALIKE_… set the rest."""
+    _serve(collection=collection, host=host, port=port, writes=writes, runtime=runtime, precision=precision)
 
 
 @app.command()
@@ -151,6 +160,8 @@ def up(
     port: Port = 8000,
 ) -> None:
     """From a folder of pictures to the page in one command."""
+    if not folder.is_dir():
+        raise Failure(f"{folder} is not a folder. Give the folder that holds your pictures.")
     collection = to or Path(f"{folder.resolve().name}.lookalike")
     if bundle is None:
         bundle = collection / "backbone"
@@ -162,7 +173,7 @@ def up(
             console.print("Preparing the network …")
             untrained(bundle, Transform())
     display.report(console, _index(folder, bundle, collection, None, False, "auto", "f32"))
-    _serve(collection, host, port, None)
+    _serve(collection=collection, host=host, port=port)
 
 
 @app.command()
@@ -207,18 +218,24 @@ def _index(
         )
 
 
-def _serve(collection: Path, host: str, port: int, writes: bool | None) -> None:
+def _serve(**options: Any) -> None:
+    """Serve with ``options`` of ``Settings``; what is None comes from the environment, or is the default."""
     import logging
 
     import uvicorn
+    from pydantic import ValidationError
 
     from service.app import create_app
     from service.settings import Settings
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    settings = Settings(collection=collection, host=host, port=port, writes=writes)
-    with _listening(host, port) as listener:
-        console.print(f"Lookalike answers at [bold]http://{host}:{listener.getsockname()[1]}/")
+    try:
+        settings = Settings(**{name: value for name, value in options.items() if value is not None})
+    except ValidationError as error:
+        faults = (f"LOOKALIKE_{fault['loc'][0]}".upper() + f": {fault['msg']}" for fault in error.errors())
+        raise Failure(f"The settings cannot be used: {'; '.join(faults)}.") from error
+    with _listening(settings.host, settings.port) as listener:
+        console.print(f"Lookalike answers at [bold]http://{settings.host}:{listener.getsockname()[1]}/")
         config = uvicorn.Config(
             create_app(settings), access_log=False, server_header=False, log_config=None, timeout_graceful_shutdown=10
         )
@@ -244,6 +261,10 @@ def _result(as_json: bool, value: Any, show: Any) -> None:
         show()
 
 
+def _sentence(error: OSError) -> str:
+    return f"{error.filename}: {error.strerror}." if error.filename else f"{error}."
+
+
 def _end(sentence: str) -> None:
-    console.print(f"[red]{sentence}", markup=True)
+    console.print(sentence, style="red", markup=False, soft_wrap=True)
     sys.exit(1)

@@ -19,21 +19,26 @@ class Client:
     timeout: float = 30.0
 
     def search(self, picture: bytes | Path, k: int = 10) -> dict[str, Any]:
-        """The answer of ``POST /search``. Raises ``ServiceError``."""
+        """The answer of ``POST /search``. Raises ``ServiceError``, and ``OSError`` when the file cannot be read."""
         data = picture.read_bytes() if isinstance(picture, Path) else picture
+        address = f"{self.url.rstrip('/')}/search"
         try:
-            answer = httpx.post(f"{self.url}/search", params={"k": k}, files={"image": data}, timeout=self.timeout)
-        except httpx.TransportError as error:
+            answer = httpx.post(address, params={"k": k}, files={"image": data}, timeout=self.timeout)
+        except (httpx.RequestError, httpx.InvalidURL) as error:
+            reason = str(error) or type(error).__name__
             raise ServiceError(
-                f"No service answers at {self.url} ({error}). Start one with: lookalike serve COLLECTION"
+                f"No service answers at {self.url} ({reason}). Start one with: lookalike serve COLLECTION"
             ) from error
-        if answer.is_error:
-            raise ServiceError(_detail(answer))
-        return answer.json()
+        if not answer.is_success:
+            raise ServiceError(_said(answer, "detail")["detail"])
+        return _said(answer, "results")
 
 
-def _detail(answer: httpx.Response) -> str:
+def _said(answer: httpx.Response, key: str) -> dict[str, Any]:
     try:
-        return answer.json()["detail"]
-    except (ValueError, KeyError, TypeError):
-        return f"{answer.url} answered {answer.status_code}; is that a Lookalike service?"
+        said = answer.json()
+    except ValueError:
+        said = None
+    if not isinstance(said, dict) or key not in said:
+        raise ServiceError(f"{answer.url} answered {answer.status_code}; is that a Lookalike service?")
+    return said

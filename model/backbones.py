@@ -43,11 +43,17 @@ BACKBONES = {
 
 def create(name: str, *, pretrained: bool) -> torch.nn.Module:
     """The backbone without its classifier. Raises ValueError for a name that is not known."""
+    network = with_classifier(name, pretrained=pretrained)
+    network.reset_classifier(0)  # type: ignore[operator]
+    return network
+
+
+def with_classifier(name: str, *, pretrained: bool) -> torch.nn.Module:
+    """As it was trained on ImageNet: normalised pixels [N, 3, H, W] → scores of its 1,000 classes."""
     backbone = get(name)
     network = timm.create_model(backbone.timm_name, pretrained=False)
     if pretrained:
         network.load_state_dict(_in_order(backbone.weights(), network.state_dict()))
-    network.reset_classifier(0)  # type: ignore[operator]
     return network
 
 

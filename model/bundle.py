@@ -92,9 +92,15 @@ def load(path: Path) -> Bundle:
             f"{path} is not a bundle: it has no bundle.json. `lookalike train` makes one from labelled pictures, "
             "`lookalike bundle` makes one without labels."
         ) from error
-    except (ValidationError, OSError) as error:
-        raise BundleError(f"{path / 'bundle.json'} cannot be read ({_first_line(error)}). Make the bundle again.") from error
-    for name, digest in manifest.files.items():
+    except ValidationError as error:
+        first = error.errors()[0]
+        wrong = " ".join(map(str, (*first["loc"], first["msg"])))
+        raise BundleError(
+            f"{path / 'bundle.json'} cannot be read ({wrong}). If a newer Lookalike made it, update this one."
+        ) from error
+    except OSError as error:
+        raise BundleError(f"{path / 'bundle.json'} cannot be read ({error}).") from error
+    for name, digest in ({"weights.safetensors": ""} | manifest.files).items():
         if not (path / name).is_file() or file_digest(path / name) != digest:
             raise BundleError(f"{path / name} is missing or was changed since the bundle was made. Make the bundle again.")
     bundle = Bundle(path, manifest)
@@ -110,6 +116,7 @@ def writing(to: Path) -> Iterator[Path]:
     Raises ``BundleError`` when ``to`` holds something that is not a bundle.
     """
     check_target(to)
+    to = to.resolve()  # a link stays; what it points to is replaced
     to.parent.mkdir(parents=True, exist_ok=True)
     draft = to.with_name(f".{to.name}.{os.getpid()}.tmp")
     shutil.rmtree(draft, ignore_errors=True)
@@ -122,7 +129,9 @@ def writing(to: Path) -> Iterator[Path]:
 
 
 def check_target(to: Path) -> None:
-    """Raises ``BundleError`` when ``to`` holds something that a bundle must not replace."""
+    """Raises ``BundleError`` when ``to`` holds something that a bundle must not replace, or cannot be replaced."""
+    if to.name in ("", ".."):
+        raise BundleError(f"{to} cannot be replaced by a bundle. Name a folder below it.")
     if to.exists() and not (to / "bundle.json").exists() and (not to.is_dir() or any(to.iterdir())):
         raise BundleError(f"{to} exists and is not a bundle. Choose another place; nothing was written.")
 
@@ -132,8 +141,8 @@ def seal(folder: Path, manifest: Manifest) -> None:
     files = sorted(file for file in folder.rglob("*") if file.is_file())
     manifest.files = {file.relative_to(folder).as_posix(): file_digest(file) for file in files}
     (folder / "bundle.json").write_text(manifest.model_dump_json(indent=2) + "\n")
-    for file in [*files, folder / "bundle.json", folder]:
-        sync(file)
+    for path in (folder, *folder.rglob("*")):
+        sync(path)
 
 
 def fingerprint(tensors: Mapping[str, np.ndarray], architecture: Architecture, transform: Transform) -> str:
@@ -172,7 +181,3 @@ def _replace(draft: Path, to: Path) -> None:
     draft.rename(to)
     sync(to.parent)
     shutil.rmtree(old, ignore_errors=True)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0]

@@ -5,6 +5,7 @@ CMYK, palette, 16-bit and greyscale turned to 8-bit RGB. A picture is refused wh
 """
 
 import io
+import re
 
 import numpy as np
 import simplejpeg
@@ -24,6 +25,8 @@ MEDIA_TYPES = {
 }
 MAX_PIXELS = 80_000_000  # below Pillow's own alarm; a plain RGB copy of this many takes 240 MB
 
+# What libjpeg only warns of when it made up a part of the picture.
+_INCOMPLETE = re.compile("premature end|bad Huffman code|instead of RST", re.IGNORECASE)
 _ORIENTATION_TAG = 0x0112
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -90,14 +93,17 @@ def _open(data: bytes) -> Image.Image:
 
 
 def _scaled_jpeg(data: bytes, header: Image.Image, shorter_side: int) -> Image.Image | None:
-    """The fast way for ordinary JPEGs. None leaves the picture to Pillow, which has the last word on what is damaged."""
-    if header.format not in ("JPEG", "MPO") or header.mode not in ("RGB", "L"):
+    """The fast way for ordinary JPEGs. None leaves what is odd to Pillow, but never what it would fill with grey."""
+    if header.format not in ("JPEG", "MPO"):
         return None
+    colours = "CMYK" if header.mode == "CMYK" else "RGB"
     try:
-        pixels = simplejpeg.decode_jpeg(data, "RGB", min_height=shorter_side, min_width=shorter_side, strict=True)
-    except ValueError:
+        pixels = simplejpeg.decode_jpeg(data, colours, min_height=shorter_side, min_width=shorter_side, strict=True)
+    except ValueError as error:
+        if _INCOMPLETE.search(str(error)):
+            raise DamagedImage(f"The JPEG picture is damaged or cut short ({error}).") from error
         return None
-    return Image.fromarray(pixels)
+    return Image.fromarray(pixels) if colours == "RGB" else None
 
 
 def _loaded(header: Image.Image) -> Image.Image:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 RECALL_AT = (1, 2, 4, 8)
-_BLOCK = 1024  # queries at a time: the similarity matrix is never whole in memory
+_BLOCK = 256  # queries at a time: the similarity matrix is never whole in memory
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,8 @@ def leave_one_out(vectors: np.ndarray, labels: Sequence[str], masks: Sequence[st
     ``vectors`` float32 [N, D], rows of length 1. ``masks``: rows that share the query's mask are left out as well
     (drawings by the same hand, photos of the same session).
     """
-    classes = _numbered(labels)
-    hidden = np.arange(len(classes)) if masks is None else _numbered(masks)
-    possible = np.array([_others(classes, hidden, row) for row in range(len(classes))])
+    classes, hidden = _numbered(labels), _hidden(labels, masks)
+    possible = right_answers(labels, masks)
     depth = min(len(classes), max(int(possible.max(initial=0)), *RECALL_AT))
     blocks = []
     for start in range(0, len(vectors), _BLOCK):
@@ -70,8 +69,14 @@ def leave_one_out(vectors: np.ndarray, labels: Sequence[str], masks: Sequence[st
     return Neighbours(rows, scores, right, possible)
 
 
+def right_answers(labels: Sequence[str], masks: Sequence[str] | None = None) -> np.ndarray:
+    """int64 [N]: how many of the other rows ``leave_one_out`` should find for each row."""
+    classes, hidden = _numbered(labels), _hidden(labels, masks)
+    return _frequency(classes) - _frequency(classes * (hidden.max(initial=0) + 1) + hidden)
+
+
 def _best(scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    rows = np.argpartition(-scores, k - 1, axis=1)[:, :k] if k < scores.shape[1] else np.tile(np.arange(k), (len(scores), 1))
+    rows = np.argpartition(scores, -k, axis=1)[:, -k:]
     found = np.take_along_axis(scores, rows, axis=1)
     order = np.argsort(-found, axis=1, kind="stable")
     rows, found = np.take_along_axis(rows, order, axis=1), np.take_along_axis(found, order, axis=1)
@@ -82,5 +87,12 @@ def _numbered(values: Sequence[str]) -> np.ndarray:
     return np.unique(np.asarray(values), return_inverse=True)[1]
 
 
-def _others(classes: np.ndarray, hidden: np.ndarray, row: int) -> int:
-    return int(((classes == classes[row]) & (hidden != hidden[row])).sum())
+def _hidden(labels: Sequence[str], masks: Sequence[str] | None) -> np.ndarray:
+    """Rows that share a number do not see each other."""
+    return np.arange(len(labels)) if masks is None else _numbered(masks)
+
+
+def _frequency(values: np.ndarray) -> np.ndarray:
+    """For each row, how many rows have its value."""
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return counts[inverse]

@@ -3,10 +3,13 @@
 Needs the extra ``train``. Pixels are uint8 [N, H, W, 3], so that every runtime gets the whole graph, normalising included.
 """
 
+import logging
 from pathlib import Path
 
 import openvino
 import torch
+from openvino.frontend import FrontEndManager
+from openvino.frontend.pytorch.fx_decoder import TorchFXPythonDecoder
 from torch import Tensor, nn
 
 from . import backbones
@@ -47,6 +50,14 @@ def export_openvino(network: EmbeddingNetwork, size: int, to: Path) -> None:
     A static batch of one: on a CPU several requests side by side beat batches.
     """
     example = torch.zeros(1, size, size, 3, dtype=torch.uint8)
-    model = openvino.convert_model(torch.export.export(network.eval(), (example,)))
+    program = torch.export.export(network.eval(), (example,))
+    # The frontend itself, because openvino.convert_model reports each conversion to its maker without asking.
+    frontend = FrontEndManager().load_by_framework("pytorch")
+    logging.disable(logging.WARNING)  # it warns at length of operations that this network does not have
+    try:
+        decoder = TorchFXPythonDecoder.from_exported_program(program, dynamic_shapes=False)
+        model = frontend.convert(frontend.load(decoder))
+    finally:
+        logging.disable(logging.NOTSET)
     to.mkdir(parents=True, exist_ok=True)
     openvino.save_model(model, to / "model.xml", compress_to_fp16=False)

@@ -18,7 +18,7 @@ class Transform(BaseModel):
     """How a picture becomes ``size`` × ``size`` pixels.
 
     ``pad``: the longer side fits and white fills the rest, so nothing of the picture is lost.
-    ``crop``: the shorter side becomes 8/7 of ``size`` and the centre is cut out (256 → 224, as in the literature).
+    ``crop``: the centre square of 7/8 of the shorter side (256 → 224, as in the literature).
     """
 
     model_config = ConfigDict(frozen=True)
@@ -32,10 +32,14 @@ class Transform(BaseModel):
 
     def apply(self, picture: Image.Image) -> np.ndarray:
         """An RGB picture → uint8 [size, size, 3]."""
-        side = max(picture.size) if self.fit == "pad" else min(picture.size)
-        scale = self._scaled / side
-        width, height = (max(1, round(length * scale)) for length in picture.size)
-        resized = picture.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=3.0)
+        if self.fit == "pad":
+            box, scale = None, self.size / max(picture.size)
+            width, height = (max(1, round(length * scale)) for length in picture.size)
+        else:  # cut out before resizing: the resized whole of a long narrow picture could fill the memory
+            side = min(picture.size) * 7 / 8
+            left, top = ((length - side) / 2 for length in picture.size)
+            box, width, height = (left, top, left + side, top + side), self.size, self.size
+        resized = picture.resize((width, height), Image.Resampling.BICUBIC, box, reducing_gap=3.0)
         canvas = Image.new("RGB", (self.size, self.size), "white")
         canvas.paste(resized, ((self.size - width) // 2, (self.size - height) // 2))
         return np.asarray(canvas)

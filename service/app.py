@@ -11,9 +11,10 @@ import faiss
 from fastapi import FastAPI
 from fastapi.responses import FileResponse, Response
 from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from . import errors
-from .admission import Admission
+from . import contract, errors
+from .admission import Admission, Uploads
 from .engine import Engine, NotReady
 from .routes import items, operations, search
 from .routes.context import Context
@@ -23,33 +24,57 @@ from .telemetry import Metrics, Telemetry
 WEB = Path(__file__).parent / "web"
 PICTURE_QUEUE = 1024
 PAGE_POLICY = "default-src 'self'; img-src 'self' blob: data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+RETRY_SECONDS = 2.0  # what could not be taken up is looked at again, but loading it is work
 
 
 def create_app(settings: Settings, engine: Engine | None = None) -> FastAPI:
     """``engine`` is made from the settings unless given."""
     metrics = Metrics()
-    engine = engine or Engine(settings.collection, settings.runtime, settings.precision, settings.max_pixels)
-    searches = Admission(settings.threads, settings.queue, metrics, _one_faiss_thread)
-    pictures = Admission(settings.threads, PICTURE_QUEUE, metrics)
-    context = Context(settings, engine, searches, pictures, metrics)
+    context = Context(
+        settings=settings,
+        engine=engine or Engine(settings.collection, settings.runtime, settings.precision, settings.max_pixels),
+        searches=Admission(settings.threads, settings.queue, metrics, _one_faiss_thread),
+        pictures=Admission(settings.threads, PICTURE_QUEUE, metrics),
+        uploads=Uploads(settings.max_body_bytes, settings.max_upload_bytes, settings.upload_seconds),
+        metrics=metrics,
+    )
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         following = asyncio.create_task(_follow(context))
         yield
         following.cancel()
-        searches.close()
-        pictures.close()
+        for pool in (context.searches, context.pictures):
+            pool.close()
+        context.engine.close()
 
-    app = FastAPI(title="Lookalike", version=version("lookalike"), lifespan=lifespan, redirect_slashes=False)
+    app = FastAPI(
+        title="Lookalike",
+        version=version("lookalike"),
+        lifespan=lifespan,
+        redirect_slashes=False,
+        openapi_url=None,  # FastAPI's own pages load their scripts from elsewhere: see `contract`
+    )
     app.state.context = context
-    app.add_middleware(Telemetry, metrics=metrics)
     errors.install(app)
+    app.add_middleware(Telemetry, metrics=metrics)
+    app.add_middleware(HeadIsGet)
     for router in (search.router, items.router, operations.router):
         app.include_router(router)
+    contract.install(app)
     app.add_api_route("/", _page, include_in_schema=False)
     app.mount("/web", _Unversioned(directory=WEB))
     return app
+
+
+class HeadIsGet:
+    """ASGI middleware: HEAD is answered like GET; the server itself leaves the body out."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.app({**scope, "method": "GET"} if scope.get("method") == "HEAD" else scope, receive, send)
 
 
 class _Unversioned(StaticFiles):
@@ -69,13 +94,14 @@ async def _follow(context: Context) -> None:
     """Keep the engine up with the collection for as long as the server runs."""
     engine, metrics = context.engine, context.metrics
     while True:
-        await asyncio.to_thread(engine.follow)
+        following = await asyncio.to_thread(engine.follow)
+        metrics.following.set(following)
         with contextlib.suppress(NotReady):
             serving = engine.serving
             metrics.items.set(engine.count)
             metrics.pending.set(serving.searcher.pending)
             metrics.generation.set(serving.searcher.generation.number)
-        await asyncio.sleep(context.settings.follow_seconds)
+        await asyncio.sleep(context.settings.follow_seconds if following else RETRY_SECONDS)
 
 
 def _one_faiss_thread() -> None:

@@ -4,8 +4,8 @@ It follows the catalog: a new generation takes the old one's place between two r
 ``follow_seconds``. Nothing here knows HTTP.
 """
 
+import contextlib
 import hashlib
-import json
 import logging
 import threading
 import time
@@ -17,14 +17,17 @@ import numpy as np
 
 from index import blobs
 from index import generation as generations
-from index.catalog import FILE, Catalog, Item, NewItem, State
+from index.catalog import API_ORIGIN, FILE, Catalog, Item, NewItem, State
 from index.searcher import Hit, Searcher
 from model import Failure
 from model import bundle as bundles
 from model.bundle import Bundle
 from model.encoder import Encoder, Precision, Runtime, open_encoder
+from model.image import ImageError
 
 log = logging.getLogger("lookalike.service")
+
+COUNTING = 0.05  # share of the time that may go into counting: it reads every row
 
 
 class NotReady(Failure):
@@ -48,80 +51,153 @@ class Answer:
     seconds: dict[str, float]  # by phase
 
 
+@dataclass
+class _Known:
+    """What was taken up of one catalog file, and is forgotten with it."""
+
+    file: tuple[int, int] | None = None  # device and inode
+    catalog: Catalog | None = None
+    serving: Serving | None = None
+    seen: State | None = None
+    pending: int = 0
+    count: int = 0
+    counted: State | None = None
+    count_after: float = 0.0
+
+    @property
+    def generation(self) -> int | None:
+        return None if self.serving is None else self.serving.searcher.generation.number
+
+
 class Engine:
     def __init__(self, collection: Path, runtime: Runtime, precision: Precision | None, max_pixels: int) -> None:
         self.collection = collection
         self._runtime, self._precision, self._max_pixels = runtime, precision, max_pixels
-        self._catalog: Catalog | None = None
-        self._serving: Serving | None = None
-        self._fault = (
+        self._empty = (
             f"The collection is empty. Fill it with `lookalike index GALLERY --bundle BUNDLE --to {collection}`; "
             "this server takes it up by itself."
         )
+        self._fault = self._empty
         self._following = threading.Lock()
-        self._seen: State | None = None  # what was taken up last
-        self.count = 0
+        self._swapping = threading.Lock()
+        self._known = _Known()
 
     # --- the generation being served ---
 
     @property
     def serving(self) -> Serving:
         """Raises ``NotReady``."""
-        if self._serving is None:
+        serving = self._known.serving
+        if serving is None:
             raise NotReady(self._fault)
-        return self._serving
+        return serving
 
     @property
     def catalog(self) -> Catalog:
         """Raises ``NotReady``."""
-        if self._catalog is None:
+        catalog = self._known.catalog
+        if catalog is None:
             raise NotReady(self._fault)
-        return self._catalog
+        return catalog
 
-    def follow(self) -> None:
-        """Take up what changed on disk. A generation that does not load leaves the old one serving, and is logged."""
+    @property
+    def count(self) -> int:
+        """Items that can be found; late by a few seconds where counting takes long."""
+        return self._known.count
+
+    def follow(self) -> bool:
+        """Take up what changed on disk. False when that failed: what is served goes on, and the reason is logged once."""
         with self._following:
             try:
                 self._follow()
-            except Failure as error:
-                if str(error) != self._fault:
-                    log.error("%s", error)
-                self._fault = str(error)
+            except Exception as error:  # a follower that died of a broken disk would never see it mended
+                known = isinstance(error, Failure)
+                fault = str(error) if known else "The collection cannot be read; the server's log says why."
+                if fault != self._fault:
+                    log.error("%s", fault, exc_info=not known)
+                self._fault = fault
+                return False
+            self._fault = self._empty
+            return True
+
+    def close(self) -> None:
+        with self._following:
+            self._forget()
 
     def _follow(self) -> None:
-        if self._catalog is None:
-            if not (self.collection / FILE).is_file():
-                return
-            self._catalog = Catalog(self.collection)
-        state = self._catalog.state()
-        if state.generation is None or state == self._seen:
+        catalog = self._opened()
+        if catalog is None:
             return
-        if self._serving is None or self._serving.searcher.generation.number != state.generation:
-            self._serving = self._load(self._catalog, state.generation)
-            log.info("serving generation %d", state.generation)
-        else:
-            self._serving.searcher.follow()
-        self.count = self._catalog.count()
-        self._seen = state
+        state, known = catalog.state(), self._known
+        if state != known.seen:
+            if known.serving is not None:
+                self._take_up()  # also where the new generation does not load
+            if state.generation is not None and state.generation != known.generation:
+                self._swap(self._load(catalog, state.generation))
+            known.seen = state
+        if known.serving is not None:
+            self._encode_pending(catalog, known.serving)
+            self._recount(catalog, state)
+
+    def _opened(self) -> Catalog | None:
+        """The catalog, anew where another file took its place; None while there is none."""
+        file = _identity(self.collection / FILE)
+        if file != self._known.file:
+            if self._known.file is not None:
+                log.warning("%s was taken away or replaced", self.collection / FILE)
+            self._forget()
+            if file is not None:
+                self._known.catalog = Catalog(self.collection)
+            self._known.file = file
+        return self._known.catalog
+
+    def _forget(self) -> None:
+        if self._known.catalog is not None:
+            self._known.catalog.close()
+        self._known = _Known()
 
     def _load(self, catalog: Catalog, number: int) -> Serving:
         generation = generations.read(self.collection, number)
-        old = self._serving
-        if (
-            old is not None
-            and old.bundle.fingerprint == generation.fingerprint
-            and old.encoder.precision == self._wanted(generation)
-        ):
+        precision = self._precision or generation.precision
+        old = self._known.serving
+        if old is not None and (old.bundle.fingerprint, old.encoder.precision) == (generation.fingerprint, precision):
             bundle, encoder = old.bundle, old.encoder
         else:
             bundle = bundles.load(self.collection / "bundles" / generation.fingerprint)
-            encoder = open_encoder(bundle, self._runtime, self._wanted(generation))
+            encoder = open_encoder(bundle, self._runtime, precision)
             size = encoder.transform.size
             encoder.encode(np.zeros((1, size, size, 3), np.uint8))  # warm before it answers
         return Serving(bundle, encoder, Searcher(self.collection, catalog, number, encoder.dim))
 
-    def _wanted(self, generation: generations.Generation) -> Precision:
-        return self._precision or generation.precision
+    def _swap(self, new: Serving) -> None:
+        with self._swapping:
+            new.searcher.follow()  # what was put while it was loaded
+            self._known.serving = new
+        log.info("serving generation %d", new.searcher.generation.number)
+
+    def _take_up(self) -> None:
+        """What the catalog holds now is found by every search that begins after this returns, whatever is loaded meanwhile."""
+        with self._swapping:
+            self.serving.searcher.follow()
+
+    def _encode_pending(self, catalog: Catalog, serving: Serving) -> None:
+        """A server that has not swapped yet encodes what is put with the bundle before: those items are caught up here."""
+        if serving.searcher.pending > self._known.pending:
+            for item in catalog.pending(serving.bundle.fingerprint):
+                data = self.picture(item) if item.origin == API_ORIGIN else None
+                if data is not None:
+                    with contextlib.suppress(ImageError):
+                        vectors = {item.content: self._encode(serving, [data])[0]}
+                        catalog.add_pending(serving.bundle.fingerprint, [item], vectors)
+            self._take_up()
+        self._known.pending = serving.searcher.pending
+
+    def _recount(self, catalog: Catalog, state: State) -> None:
+        known, started = self._known, time.monotonic()
+        if state != known.counted and started >= known.count_after:
+            known.count, known.counted = catalog.count(), state
+            ended = time.monotonic()
+            known.count_after = ended + (ended - started) / COUNTING
 
     # --- questions ---
 
@@ -142,14 +218,18 @@ class Engine:
     def embed(self, pictures: list[bytes]) -> tuple[np.ndarray, Serving]:
         """Picture bytes → unit vectors float32 [N, D]. Raises ``NotReady`` or an ``ImageError``."""
         serving = self.serving
-        pixels = np.stack([serving.encoder.transform(data, self._max_pixels) for data in pictures])
-        return serving.encoder.encode(pixels), serving
+        return self._encode(serving, pictures), serving
 
     def item(self, id: str) -> Item | None:
         return self.catalog.find([id]).get(id)
 
     def picture(self, item: Item) -> bytes | None:
-        return blobs.read(self.collection, self.catalog, item)
+        """The picture's bytes as they were indexed; None where they are gone or have changed."""
+        data = blobs.read(self.collection, self.catalog, item)
+        return data if data is not None and hashlib.sha256(data).hexdigest() == item.content else None
+
+    def _encode(self, serving: Serving, pictures: list[bytes]) -> np.ndarray:
+        return serving.encoder.encode(np.stack([serving.encoder.transform(data, self._max_pixels) for data in pictures]))
 
     # --- changes ---
 
@@ -160,19 +240,17 @@ class Engine:
         blobs.write(self.collection, content, data)
         new = NewItem(id, content, metadata, size=len(data), mtime_ns=time.time_ns())
         item = self.catalog.put(new, serving.bundle.fingerprint, vectors[0])
-        self.follow()
+        self._take_up()
         return item
 
     def delete(self, id: str) -> bool:
-        """False when there is no such item; no search that begins after this returns finds it."""
-        deleted = self.catalog.delete(id)
-        self.follow()
-        return deleted
+        """False when there is no such item. No search finds it from now on: each asks the catalog whether its hits live."""
+        return self.catalog.delete(id)
 
 
-def parse_metadata(text: str) -> dict[str, Any]:
-    """A JSON object whose values are strings, numbers, booleans or lists of these. Raises ValueError."""
-    value = json.loads(text)
-    if not isinstance(value, dict):
-        raise ValueError("metadata must be a JSON object")
-    return value
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        stat = path.stat()
+    except FileNotFoundError:
+        return None
+    return stat.st_dev, stat.st_ino

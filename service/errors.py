@@ -1,5 +1,6 @@
 """Everything that can go wrong in, an RFC 9457 problem out: the one map from errors to HTTP statuses."""
 
+import errno
 import logging
 from http import HTTPStatus
 from typing import Any
@@ -7,7 +8,11 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from sqlalchemy.exc import DBAPIError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.routing import Match, Mount
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from index.catalog import CatalogError
 from model.image import DamagedImage, ImageError, ImageTooLarge, NotAnImage
@@ -17,6 +22,7 @@ from .engine import NotReady
 log = logging.getLogger("lookalike.service")
 
 MEDIA_TYPE = "application/problem+json"
+METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE")
 
 
 class Problem(Exception):
@@ -46,14 +52,42 @@ def problem_of(error: Exception) -> Problem:
             return Problem(error.status_code, _slug(error.status_code), _sentence(error), dict(error.headers or {}))
         case NotReady():
             return Problem(503, "not-ready", str(error))
-        case CatalogError():
-            return Problem(503, "catalog-unavailable", str(error))
+        case CatalogError() | DBAPIError():
+            return Problem(
+                503, "catalog-unavailable", "The collection cannot be read or written now; the server's log says why."
+            )
+        case OSError(errno=errno.ENOSPC):
+            return Problem(507, "disk-full", "The server's disk is full; nothing was changed. Make room there, then try again.")
     return Problem(500, "internal", "Something broke in the server; its log has the request id. Please report it.")
+
+
+class Problems:
+    """ASGI middleware: an exception becomes its problem. Once an answer has begun it can only be cut off."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        begun = False
+
+        async def noticing(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self.app(scope, receive, noticing)
+        except ClientDisconnect:
+            return  # nobody is there to be told
+        except Exception as error:
+            if begun or scope["type"] != "http":
+                raise
+            await response(error, scope["state"]["request_id"])(scope, receive, send)
 
 
 def response(error: Exception, request_id: str) -> JSONResponse:
     problem = problem_of(error)
-    if problem.status >= 500 and problem.kind == "internal":
+    if problem is not error and problem.status >= 500 and not isinstance(error, NotReady):
         log.error("request %s failed", request_id, exc_info=error)
     body: dict[str, Any] = {
         "type": f"urn:lookalike:{problem.kind}",
@@ -66,11 +100,24 @@ def response(error: Exception, request_id: str) -> JSONResponse:
 
 
 def install(app: FastAPI) -> None:
+    """FastAPI answers these two by itself unless told otherwise; all others reach ``Problems``."""
+
     async def answer(request: Request, error: Exception) -> JSONResponse:
+        if isinstance(error, HTTPException) and error.status_code == 405:
+            error = HTTPException(405, headers={"Allow": _allowed(request)})
         return response(error, request.state.request_id)
 
-    for kind in (Problem, NotReady, ImageError, RequestValidationError, HTTPException, CatalogError, Exception):
+    for kind in (RequestValidationError, HTTPException):
         app.add_exception_handler(kind, answer)
+    app.add_middleware(Problems)
+
+
+def _allowed(request: Request) -> str:
+    """All methods of an address: each route knows its own only. What is mounted serves files."""
+    asked = {method: {**request.scope, "method": "GET" if method == "HEAD" else method} for method in METHODS}
+    routes = [route for route in request.app.routes if not isinstance(route, Mount)]
+    found = [method for method, scope in asked.items() if any(r.matches(scope)[0] is Match.FULL for r in routes)]
+    return ", ".join(found or METHODS[:2])
 
 
 def _what_is_wrong(error: RequestValidationError) -> str:

@@ -1,10 +1,16 @@
 """What requests may ask and what answers hold."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 MAX_K = 1000
+
+# Numbers that a segment's typed columns and JSON can hold: 64 bits, no NaN.
+Number = Annotated[int, Field(ge=-(2**63), lt=2**63)] | Annotated[float, Field(allow_inf_nan=False)]
+Plain = str | bool | Number | None
+Metadata = dict[str, Plain | list[Plain]]
+METADATA: TypeAdapter[Metadata] = TypeAdapter(Metadata, config=ConfigDict(strict=True))
 
 
 class SearchOptions(BaseModel):

@@ -25,6 +25,8 @@ class Settings(BaseSettings):
     threads: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, description="requests worked on at once")
     queue: int = Field(64, ge=0, description="requests that may wait; more are answered 429")
     max_body_bytes: int = Field(32 * 2**20, ge=1, description="largest request body")
+    max_upload_bytes: int = Field(512 * 2**20, ge=1, description="all request bodies in memory together; more are answered 429")
+    upload_seconds: float = Field(60, gt=0, description="a request body has to arrive within this time")
     max_pixels: int = Field(80_000_000, ge=1, description="largest picture")
     follow_seconds: float = Field(0.25, gt=0, description="how often changes by other processes are looked for")
 

@@ -1,4 +1,4 @@
-"""What the service tells about itself: Prometheus metrics, a request id for every answer, one log line a failure."""
+"""What the service tells about itself: Prometheus metrics, and a request id for every answer."""
 
 import time
 import uuid
@@ -8,6 +8,8 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
+_METHODS = {"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"}
+CLIENT_LEFT = 499  # no status of HTTP: what web servers write in their logs
 
 
 class Metrics:
@@ -28,6 +30,9 @@ class Metrics:
         self.items = Gauge("lookalike_items", "Items that can be found", registry=self.registry)
         self.pending = Gauge("lookalike_items_pending", "Items that lack a vector", registry=self.registry)
         self.generation = Gauge("lookalike_generation", "The generation that is searched", registry=self.registry)
+        self.following = Gauge(
+            "lookalike_following", "1 while the server keeps up with its collection, 0 when it cannot", registry=self.registry
+        )
         self.waiting = Gauge("lookalike_requests_in_work", "Requests admitted and not yet answered", registry=self.registry)
 
 
@@ -42,7 +47,7 @@ class Telemetry:
             return await self.app(scope, receive, send)
         request_id = uuid.uuid4().hex
         scope.setdefault("state", {})["request_id"] = request_id
-        started, status = time.perf_counter(), 500
+        started, status = time.perf_counter(), CLIENT_LEFT
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
@@ -54,7 +59,10 @@ class Telemetry:
         try:
             await self.app(scope, receive, send_with_id)
         finally:
-            route = getattr(scope.get("route"), "path", "none")
-            self.metrics.requests.labels(route, scope["method"], status).inc()
-            self.metrics.seconds.labels(route).observe(time.perf_counter() - started)
+            route = scope.get("route")
+            # Labels come from here, never from what a client wrote: each new one is a time series for good.
+            path = getattr(route, "path_format", None) or scope.get("root_path") or "none"
+            method = scope["method"] if scope["method"] in _METHODS else "other"
+            self.metrics.requests.labels(path, method, status).inc()
+            self.metrics.seconds.labels(path).observe(time.perf_counter() - started)
         return None

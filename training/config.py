@@ -36,7 +36,7 @@ class TrainingConfig(BaseModel):
     tau: float = 0.2
     margin: float = 0.01
 
-    epochs: PositiveInt = 8
+    epochs: PositiveInt = 10
     batch: PositiveInt = 64
     warm_up: float = 0.1  # of all steps
     learning_rate: PositiveFloat = 1e-3

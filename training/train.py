@@ -14,7 +14,7 @@ from model.transform import Transform
 from .config import TrainingConfig
 from .datasets.labels import Dataset
 from .datasets.pixels import decode_all
-from .evaluate import compare_with_backbone
+from .evaluate import check, compare_on
 from .export import save
 from .trainer import Step, architecture, fit
 
@@ -23,11 +23,11 @@ def train(data: Dataset, to: Path, config: TrainingConfig, mask: str | None, pro
     """Fit on the train classes, measure once on the test classes. Raises a ``Failure``; then nothing is written."""
     check_target(to)
     part, test = data.split("train"), data.split("test")
-    if mask is not None:
-        data.column(mask)  # a name that is wrong is told now, not after the training
+    # Whatever is wrong with the pictures to be measured is told now, not after the training.
+    check(test, mask)
     transform = Transform(size=config.image_size, fit=config.fit)
-    reading = progress.add_task("Reading pictures", total=len(part))
-    pixels = decode_all(part.paths, transform, lambda n: progress.advance(reading, n))
+    reading = progress.add_task("Reading pictures", total=len(part) + len(test))
+    pixels, unseen = (decode_all(each.paths, transform, lambda n: progress.advance(reading, n)) for each in (part, test))
 
     started = time.monotonic()
     network = fit(pixels, part.labels, config, _shown(progress, len(part) * config.epochs))
@@ -36,7 +36,7 @@ def train(data: Dataset, to: Path, config: TrainingConfig, mask: str | None, pro
     measuring = progress.add_task("Measuring", total=2 * len(test))
 
     def measure(bundle: Bundle) -> dict[str, Any]:
-        return compare_with_backbone(bundle, test, mask, lambda n: progress.advance(measuring, n))
+        return compare_on(unseen, bundle, test, mask, lambda n: progress.advance(measuring, n))
 
     record = {"config": config.model_dump(), "seconds": round(seconds, 1), "torch": torch.__version__}
     record |= {"classes": len(set(part.labels)), "images": len(part)}

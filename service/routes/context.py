@@ -1,44 +1,63 @@
 """What every route needs of the running service."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 from urllib.parse import quote
 
 from fastapi import Depends, Request
 
 from index.catalog import Item
 
-from ..admission import Admission
+from .. import bodies
+from ..admission import Admission, Uploads
 from ..engine import Engine, Serving
 from ..schemas import IndexInfo, ItemOut, ModelInfo, ProblemOut
 from ..settings import Settings
 from ..telemetry import Metrics
 
-PROBLEMS = {
-    status: {"model": ProblemOut, "content": {"application/problem+json": {}}, "description": description}
-    for status, description in {
-        400: "Malformed",
-        403: "Not allowed",
-        404: "Not found",
-        413: "Too large",
-        415: "Not a picture",
-        422: "Wrong values",
-        429: "Busy",
-        503: "Not ready",
-    }.items()
+R = TypeVar("R")
+
+_PROBLEMS = {
+    400: "Malformed",
+    403: "Not allowed",
+    404: "Not found",
+    408: "Too slow",
+    413: "Too large",
+    415: "Not a picture",
+    422: "Wrong values",
+    429: "Busy",
+    500: "Broken",
+    503: "Not ready",
+    507: "Disk full",
 }
+OF_BODIES = (400, 408, 413, 415, 422, 429)
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """For the OpenAPI description."""
+    return {status: {"model": ProblemOut, "description": _PROBLEMS[status]} for status in (*statuses, 500)}
 
 
 @dataclass(frozen=True)
 class Context:
     settings: Settings
     engine: Engine
-    admission: Admission  # of searches and changes
+    searches: Admission  # and changes
     pictures: Admission  # a page shows hundreds at once: they must not crowd out searches
+    uploads: Uploads
     metrics: Metrics
 
+    async def work_on_body(self, request: Request, field: str, function: Callable[[bodies.Body], R]) -> R:
+        """Read the body, whose pictures are in the form field ``field``, then ``function(body)`` when its turn comes."""
+        content_type = request.headers.get("content-type", "")
+        bodies.check_type(content_type, field)
+        self.searches.check()
+        async with self.uploads.body(request) as data:
+            return await self.searches.work(request, lambda: function(bodies.parse(content_type, data, field)))
 
-def _context(request: Request) -> Context:
+
+async def _context(request: Request) -> Context:
     return request.app.state.context
 
 

@@ -7,9 +7,9 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from ..engine import NotReady
 from ..schemas import MAX_K, IndexDetails, Info, Limits, ModelDetails, Status
-from .context import PROBLEMS, Here, index_info, model_info
+from .context import Here, index_info, model_info, problems
 
-router = APIRouter(tags=["operations"])
+router = APIRouter(tags=["operations"], responses=problems())
 
 
 @router.get("/livez")
@@ -18,7 +18,7 @@ async def livez() -> Status:
     return Status(status="alive")
 
 
-@router.get("/readyz", responses={503: PROBLEMS[503]})
+@router.get("/readyz", responses=problems(503))
 async def readyz(here: Here) -> Status:
     """A search would be answered; if not, the problem says what to do."""
     _ = here.engine.serving
@@ -27,6 +27,7 @@ async def readyz(here: Here) -> Status:
 
 @router.get("/info")
 async def info(here: Here) -> Info:
+    """What is served, and the limits of requests."""
     settings = here.settings
     limits = Limits(max_k=MAX_K, max_body_bytes=settings.max_body_bytes, max_pixels=settings.max_pixels)
     found = Info(version=version("lookalike"), model=None, index=None, writes=settings.may_write, limits=limits)
@@ -49,4 +50,5 @@ async def info(here: Here) -> Info:
 
 @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
 async def metrics(here: Here) -> Response:
+    """For Prometheus."""
     return Response(generate_latest(here.metrics.registry), media_type=CONTENT_TYPE_LATEST)

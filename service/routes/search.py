@@ -1,30 +1,30 @@
 """``POST /search``: a picture in, the nearest items out. ``POST /embed``: pictures in, vectors out."""
 
+from typing import Any
+
 from fastapi import APIRouter, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 
 from .. import bodies
-from ..engine import Answer
+from ..engine import Answer, Engine
 from ..schemas import EmbedAnswer, HitOut, SearchAnswer, SearchOptions
-from .context import PROBLEMS, Here, image_url, index_info, model_info
+from .context import OF_BODIES, Here, image_url, index_info, model_info, problems
 
-router = APIRouter(tags=["search"], responses={status: PROBLEMS[status] for status in (400, 413, 415, 422, 429, 503)})
+router = APIRouter(tags=["search"], responses=problems(*OF_BODIES, 503))
 
-_OPTIONS = [
+_OPTIONS = SearchOptions.model_json_schema()["properties"]
+_PARAMETERS = [
     {"name": name, "in": "query", "required": False, "schema": schema, "description": schema.get("description", "")}
-    for name, schema in SearchOptions.model_json_schema()["properties"].items()
+    for name, schema in _OPTIONS.items()
 ]
 
 
-@router.post("/search", openapi_extra=bodies.DESCRIPTION | {"parameters": _OPTIONS})
+@router.post("/search", openapi_extra=bodies.description("image", **_OPTIONS) | {"parameters": _PARAMETERS})
 async def search(request: Request, response: Response, here: Here) -> SearchAnswer:
-    """Send the picture as the multipart field `image`, or as the raw body; options as query parameters or form fields."""
-    async with here.admission.place():
-        asked = _options(dict(request.query_params))  # wrong options are told before the picture is uploaded and decoded
-        body = await bodies.read(request, here.settings.max_body_bytes)
-        options = _options(asked.model_dump(exclude_unset=True) | body.fields)
-        answer = await here.admission.work(here.engine.search, body.pictures[0], options.k)
+    """The items nearest to a picture: the form field `image`, or the body. Options as query parameters or form fields."""
+    asked = _options(dict(request.query_params))  # wrong options are told before the picture is sent
+    answer = await here.work_on_body(request, "image", lambda body: _search(here.engine, body, asked))
     for phase, seconds in answer.seconds.items():
         here.metrics.phases.labels(phase).observe(seconds)
     timings = [f"{phase};dur={1000 * seconds:.2f}" for phase, seconds in answer.seconds.items()]
@@ -32,16 +32,19 @@ async def search(request: Request, response: Response, here: Here) -> SearchAnsw
     return _answer(answer)
 
 
-@router.post("/embed", openapi_extra=bodies.DESCRIPTION)
+@router.post("/embed", openapi_extra=bodies.description("images", many=True))
 async def embed(request: Request, here: Here) -> EmbedAnswer:
-    """Send pictures as the multipart field `images`, or one as the raw body."""
-    async with here.admission.place():
-        body = await bodies.read(request, here.settings.max_body_bytes, field="images")
-        vectors, serving = await here.admission.work(here.engine.embed, body.pictures)
+    """The vectors of pictures: the form field `images`, once for each, or the body for a single one."""
+    vectors, serving = await here.work_on_body(request, "images", lambda body: here.engine.embed(body.pictures))
     return EmbedAnswer(vectors=vectors.tolist(), model=model_info(serving))
 
 
-def _options(values: dict[str, str]) -> SearchOptions:
+def _search(engine: Engine, body: bodies.Body, asked: SearchOptions) -> Answer:
+    options = _options(asked.model_dump(exclude_unset=True) | body.fields)
+    return engine.search(body.picture, options.k)
+
+
+def _options(values: dict[str, Any]) -> SearchOptions:
     try:
         return SearchOptions.model_validate(values)
     except ValidationError as error:

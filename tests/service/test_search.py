@@ -1,0 +1,79 @@
+import io
+import re
+import tempfile
+from urllib.parse import urlsplit
+
+import numpy as np
+import pytest
+from odd_ids import NAMES
+from PIL import Image
+
+
+def test_an_address_holds_nothing_that_would_end_it_early(client, picture):
+    for hit in client.post("/search?k=1000", content=picture, headers={"Content-Type": "image/png"}).json()["results"]:
+        address = urlsplit(hit["image_url"])
+        assert re.fullmatch(r"/images/[\w/%.~-]+", address.path, re.ASCII)
+        assert not address.query and not address.fragment
+
+
+def test_all_hits_best_first(client, picture):
+    answer = client.post("/search", files={"image": picture}, params={"k": 1000}).json()
+    scores = [hit["score"] for hit in answer["results"]]
+    assert sorted(hit["id"] for hit in answer["results"]) == sorted(NAMES)
+    assert scores == sorted(scores, reverse=True)
+    assert answer["index"]["count"] == len(NAMES)
+    assert answer["results"][0]["metadata"] == {"label": "a mosaic"}
+    assert answer["model"] == {key: client.get("/info").json()["model"][key] for key in ("name", "fingerprint")}
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"params": {"k": 3}},
+        {"data": {"k": "3"}},
+        {"params": {"k": 5}, "data": {"k": "3"}},
+    ],
+    ids=["query", "form", "the form has the last word"],
+)
+def test_options_come_in_the_query_or_the_form(client, picture, asked):
+    assert len(client.post("/search", files={"image": picture}, **asked).json()["results"]) == 3
+
+
+@pytest.mark.parametrize("kind", ["image/png", "image/jpeg", "Image/PNG; charset=x", "application/octet-stream"])
+def test_the_bytes_decide_what_a_raw_picture_is(client, picture, kind):
+    answer = client.post("/search", content=picture, headers={"Content-Type": kind})
+    assert answer.json()["results"][0]["id"] == "plain.png"
+
+
+def test_the_phases_are_told_in_the_body_and_the_header(client, picture):
+    answer = client.post("/search", files={"image": picture})
+    told = dict(part.split(";dur=") for part in answer.headers["server-timing"].split(", "))
+    took = answer.json()["took_ms"]
+    assert list(told) == list(took) == ["decode", "encode", "search", "total"]
+    assert took["total"] == pytest.approx(took["decode"] + took["encode"] + took["search"], abs=0.01)
+    assert all(float(told[phase]) == pytest.approx(took[phase], abs=0.01) for phase in took)
+
+
+def test_two_pictures_are_one_too_many(client, picture, check_problem):
+    answer = client.post("/search", files=[("image", picture), ("image", picture)])
+    assert "2 pictures" in check_problem(answer, 422, "too-many-images")
+
+
+def test_wrong_options_are_told_before_the_body_is_read(call):
+    async def receive():
+        raise AssertionError("the body was read")
+
+    begin, _ = call("POST", "/search", receive, content_type="image/png", query=b"k=0")
+    assert begin["status"] == 422
+
+
+def test_a_large_query_never_touches_the_disk(client, monkeypatch):
+    def refuse(*_, **__):
+        raise AssertionError("a temporary file was opened")
+
+    for name in ("NamedTemporaryFile", "SpooledTemporaryFile", "TemporaryFile", "mkstemp"):
+        monkeypatch.setattr(tempfile, name, refuse)
+    noise = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (1000, 1000, 3), np.uint8)).save(noise, "PNG")
+    assert noise.tell() > 2**21
+    assert client.post("/search", files={"image": noise.getvalue()}).status_code == 200
