@@ -5,26 +5,29 @@ request brought.
 """
 
 import os
+import time
 from pathlib import Path
+from uuid import uuid4
 
 from .catalog import API_ORIGIN, Catalog, Item
 from .segment import sync_folder
+
+_DRAFT_LIVES = 24 * 3600  # seconds: an older draft is of a process that died
 
 
 def write(collection: Path, content: str, data: bytes) -> None:
     """Keep ``data`` under its SHA-256; on disk when this returns."""
     final = _path(collection, content)
-    if final.exists():
-        return
     final.parent.mkdir(parents=True, exist_ok=True)
-    draft = final.with_name(f".{content}.{os.getpid()}.tmp")
+    draft = final.with_name(f".{uuid4().hex}.tmp")  # two requests may bring one picture at once
     try:
-        with draft.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.rename(final)
-        sync_folder(final.parent)
+        if not final.exists():
+            with draft.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            draft.rename(final)
+        sync_folder(final.parent)  # also for one that exists: whoever is writing it may not have come to this yet
     finally:
         draft.unlink(missing_ok=True)
 
@@ -39,9 +42,16 @@ def read(collection: Path, catalog: Catalog, item: Item) -> bytes | None:
             return None
         path = root / item.id
     try:
-        return path.read_bytes()
+        return path.read_bytes() if path.is_file() else None  # reading a pipe would wait for ever
     except OSError:
         return None
+
+
+def sweep(collection: Path) -> None:
+    """Remove drafts of processes that died."""
+    for draft in (collection / "blobs").glob(".*.tmp"):
+        if draft.stat().st_mtime < time.time() - _DRAFT_LIVES:
+            draft.unlink(missing_ok=True)
 
 
 def _path(collection: Path, content: str) -> Path:

@@ -1,9 +1,9 @@
 """The catalog: the durable record of items, keys, vectors and changes, in ``catalog.sqlite`` on a local disk.
 
 Everything else in a collection can be rebuilt from it and a bundle. Vectors are kept by (content, fingerprint). An item's
-row is one version of it and its key is never used again. Who added and who removed a version is written beside it, so a
-job's changes all become visible by one mark on the job's own row, and undone by taking that mark away; the service's own
-changes are those of job 0, which is always published.
+row is one version of it and its key is never used again. Which job added and which removed a version is written beside it,
+so a job's changes all become visible by one mark on the job's own row, and undone by taking that mark away; the service's
+own changes are those of job 0, which is always published. A job that dies needs no care: the next one undoes it.
 """
 
 import json
@@ -14,13 +14,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
 from model import Failure
+
+T = TypeVar("T")
 
 FILE = "catalog.sqlite"
 FORMAT = 1
@@ -30,22 +32,20 @@ API_ORIGIN = "api"
 _schema = sa.MetaData()
 _about = sa.Table("about", _schema, sa.Column("format", sa.Integer, nullable=False))
 _current = sa.Table(
-    "current",  # one row: the only pointer to the generation that is searched
+    "current",  # one row: the only pointer to the generation that is searched, and how many items are live
     _schema,
     sa.Column("row", sa.Integer, primary_key=True),
-    sa.Column("generation", sa.Integer, nullable=False),
-)
-_origins = sa.Table(
-    "origins", _schema, sa.Column("name", sa.Text, primary_key=True), sa.Column("root", sa.Text, nullable=False)
+    sa.Column("generation", sa.Integer),
+    sa.Column("live", sa.Integer, nullable=False),
 )
 _jobs = sa.Table(
     "jobs",
     _schema,
     sa.Column("number", sa.Integer, primary_key=True),
     sa.Column("origin", sa.Text, nullable=False),
+    sa.Column("root", sa.Text, nullable=False),
     sa.Column("fingerprint", sa.Text, nullable=False),
     sa.Column("state", sa.Text, nullable=False),  # running, published, failed
-    sa.Column("since", sa.Integer, nullable=False),  # the last change when it began
     sa.Column("started", sa.Float, nullable=False),
     sa.Column("finished", sa.Float),
     sqlite_autoincrement=True,
@@ -81,12 +81,6 @@ _changes = sa.Table(
     sa.Column("key", sa.Integer),  # the version that came, or null where the item went
     sqlite_autoincrement=True,
 )
-_tombstones = sa.Table(
-    "tombstones",  # gallery files whose items were deleted through the service, as they were then
-    _schema,
-    sa.Column("id", sa.Text, primary_key=True),
-    sa.Column("content", sa.Text, nullable=False),
-)
 _quarantine = sa.Table(
     "quarantine",
     _schema,
@@ -95,10 +89,10 @@ _quarantine = sa.Table(
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("size", sa.Integer, nullable=False),
     sa.Column("mtime_ns", sa.Integer, nullable=False),
-    sa.Column("job", sa.Integer, nullable=False),
 )
 
 _LOOKUP = 500  # bound values a statement
+_EMPTY = "{} holds no collection yet. Fill it with `lookalike index` first."
 
 
 class CatalogError(Failure):
@@ -130,11 +124,11 @@ class NewItem:
 
 @dataclass(frozen=True)
 class Fault:
-    """A file that a job could not use."""
+    """A file that a job could not use. One with its size and mtime is not tried again before these change."""
 
     id: str
     reason: str
-    size: int = 0
+    size: int = -1
     mtime_ns: int = 0
 
 
@@ -143,7 +137,15 @@ class Job:
     number: int
     origin: str
     fingerprint: str
-    since: int
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of some ids at one moment, that of the ``change``."""
+
+    items: dict[str, Item]  # live
+    graves: dict[str, Item]  # last seen in a gallery and deleted through the service
+    change: int
 
 
 @dataclass(frozen=True)
@@ -157,27 +159,28 @@ class Change:
 
 @dataclass(frozen=True)
 class State:
-    """What a follower asks for: the current generation (None before the first) and the last change."""
+    """What a follower asks for: the current generation (None before the first), the last change, and the live items."""
 
     generation: int | None
     change: int
+    count: int
 
 
 class Catalog:
     """Safe to use from several threads and processes. Raises ``CatalogError`` when it cannot be opened."""
 
     def __init__(self, directory: Path, *, create: bool = False) -> None:
-        path = directory / FILE
-        if not create and not path.is_file():
-            raise CatalogError(f"{directory} holds no collection yet. Fill it with `lookalike index` first.")
+        self.path = directory.absolute() / FILE
+        if not create and not self.path.is_file():
+            raise CatalogError(_EMPTY.format(directory))
         directory.mkdir(parents=True, exist_ok=True)
-        self.path = path
-        self._engine = sa.create_engine(f"sqlite:///{path}", pool_size=16, max_overflow=48)
+        self._engine = sa.create_engine(sa.URL.create("sqlite", database=str(self.path)), pool_size=16, max_overflow=48)
         sa.event.listen(self._engine, "connect", _configure)
         try:
             self._prepare(create)
-        except sa.exc.DatabaseError as error:
-            raise CatalogError(f"{path} cannot be used ({error.orig}). Is it on a local disk that can be written?") from error
+        except CatalogError:
+            self.close()
+            raise
 
     def close(self) -> None:
         self._engine.dispose()
@@ -186,72 +189,76 @@ class Catalog:
 
     def state(self) -> State:
         with self._reading() as rows:
-            return State(rows.scalar(sa.select(_current.c.generation)), _last_change(rows))
+            current = rows.execute(sa.select(_current)).one()
+            return State(current.generation, _last_change(rows), current.live)
 
     def count(self) -> int:
-        with self._reading() as rows:
-            return rows.scalar(sa.select(sa.func.count()).select_from(_live())) or 0
+        return self.state().count
 
-    def live(self, keys: Sequence[int]) -> dict[int, Item]:
-        """Those of ``keys`` that are a live version of an item: the check that every hit has to pass."""
+    def live(self, keys: Sequence[int], generation: int | None = None) -> dict[int, Item]:
+        """Those of ``keys`` that are a live version of an item: the check that every hit has to pass.
+
+        What the service changed counts at once; what jobs changed, with ``generation``, only up to that one: its searchers
+        see all that a job did or nothing of it.
+        """
         found: dict[int, Item] = {}
         with self._reading() as rows:
-            for some in _batched(keys, _LOOKUP):
-                view = _live()
-                found |= {row.key: _item(row) for row in rows.execute(sa.select(view).where(view.c.key.in_(some)))}
+            for some in batched(keys, _LOOKUP):
+                query = _live(generation=generation).where(_items.c.key.in_(some))
+                found |= {row.key: _item(row) for row in rows.execute(query)}
         return found
 
     def find(self, ids: Sequence[str]) -> dict[str, Item]:
         """The live items of these ids."""
-        found: dict[str, Item] = {}
         with self._reading() as rows:
-            for some in _batched(ids, _LOOKUP):
-                view = _live()
-                found |= {row.id: _item(row) for row in rows.execute(sa.select(view).where(view.c.id.in_(some)))}
-        return found
+            return _find(rows, ids)
 
-    def live_keys(self, *, origin: str | None = None, job: Job | None = None) -> np.ndarray:
-        """int64, sorted: keys that are live, of one origin or of all; with ``job``, as if it were published already."""
-        view = _live(job)
-        query = sa.select(view.c.key).order_by(view.c.key)
-        if origin is not None:
-            query = query.where(view.c.origin == origin)
+    def look_up(self, ids: Sequence[str]) -> Known:
+        """What a job has to know of the files that it found, all of one moment."""
         with self._reading() as rows:
-            return np.fromiter((row.key for row in rows.execute(query)), np.int64)
+            return Known(_find(rows, ids), _graves(rows, ids), _last_change(rows))
+
+    def live_keys(self, *, origin: str | None = None, below: str = "", job: Job | None = None) -> np.ndarray:
+        """int64, sorted: keys that are live, of one origin or of all, of ids in the folder ``below`` (it ends with "/").
+
+        With ``job``, as if it were published already.
+        """
+        query = _live(job).with_only_columns(_items.c.key).order_by(_items.c.key)
+        if origin is not None:
+            query = query.where(_items.c.origin == origin)
+        if below:
+            query = query.where((_items.c.id >= below) & (_items.c.id < below[:-1] + chr(ord("/") + 1)))
+        with self._reading() as rows:
+            return np.fromiter(rows.scalars(query), np.int64)
 
     def vectors(self, keys: Sequence[int], fingerprint: str, dim: int) -> Iterator[tuple[Item, np.ndarray]]:
         """Item and float32 vector [dim] of those ``keys`` that have one. Raises ``CatalogError`` on a damaged vector."""
-        with self._reading() as rows:
-            for some in _batched(keys, _LOOKUP):
-                match = (_vectors.c.content == _items.c.content) & (_vectors.c.fingerprint == fingerprint)
-                vector_checksum = _vectors.c.checksum.label("vector_checksum")
-                query = (
-                    sa.select(_items, _vectors.c.vector, vector_checksum)
-                    .join(_vectors, match)
-                    .where(_items.c.key.in_(some))
-                    .order_by(_items.c.key)
-                )
-                for row in rows.execute(query):
-                    if zlib.crc32(row.vector) != row.vector_checksum or len(row.vector) != 4 * dim:
-                        raise CatalogError(
-                            f"{self.path}: the vector of {row.id} is damaged. Restore the collection or index anew."
-                        )
-                    yield _item(row), np.frombuffer(row.vector, np.float32)
+        match = (_vectors.c.content == _items.c.content) & (_vectors.c.fingerprint == fingerprint)
+        found = sa.select(_items, _vectors.c.vector, _vectors.c.checksum.label("vector_checksum")).join(_vectors, match)
+        for some in batched(keys, _LOOKUP):
+            # A snapshot a batch: versions and vectors never change, and a long one would keep the log growing.
+            with self._reading() as rows:
+                batch = rows.execute(found.where(_items.c.key.in_(some)).order_by(_items.c.key)).all()
+            for row in batch:
+                if zlib.crc32(row.vector) != row.vector_checksum or len(row.vector) != 4 * dim:
+                    raise CatalogError(
+                        f"{self.path}: the vector of {row.id!r} is damaged. Restore the collection or index anew."
+                    )
+                yield _item(row), np.frombuffer(row.vector, np.float32)
 
     def without_vector(self, contents: Iterable[str], fingerprint: str) -> set[str]:
         """Those of ``contents`` that were never encoded with this fingerprint."""
         wanted = set(contents)
         with self._reading() as rows:
-            for some in _batched(sorted(wanted), _LOOKUP):
+            for some in batched(sorted(wanted), _LOOKUP):
                 known = (_vectors.c.fingerprint == fingerprint) & _vectors.c.content.in_(some)
                 wanted -= set(rows.scalars(sa.select(_vectors.c.content).where(known)))
         return wanted
 
     def pending(self, fingerprint: str, job: Job | None = None) -> list[Item]:
-        """Live items that have no vector of this fingerprint."""
-        view = _live(job)
-        match = (_vectors.c.content == view.c.content) & (_vectors.c.fingerprint == fingerprint)
-        query = sa.select(view).outerjoin(_vectors, match).where(_vectors.c.content.is_(None))
+        """Live items that have no vector of this fingerprint; with ``job``, as if it were published already."""
+        match = (_vectors.c.content == _items.c.content) & (_vectors.c.fingerprint == fingerprint)
+        query = _live(job).outerjoin(_vectors, match).where(_vectors.c.content.is_(None))
         with self._reading() as rows:
             return [_item(row) for row in rows.execute(query)]
 
@@ -260,24 +267,16 @@ class Catalog:
         with self._reading() as rows:
             return [Change(row.number, row.id, row.key) for row in rows.execute(query)]
 
-    def tombstones(self, ids: Sequence[str]) -> dict[str, str]:
-        """id → content that it had when it was deleted."""
-        found: dict[str, str] = {}
-        with self._reading() as rows:
-            for some in _batched(ids, _LOOKUP):
-                query = sa.select(_tombstones).where(_tombstones.c.id.in_(some))
-                found |= {row.id: row.content for row in rows.execute(query)}
-        return found
-
     def quarantined(self, origin: str) -> dict[str, Fault]:
         query = sa.select(_quarantine).where(_quarantine.c.origin == origin).order_by(_quarantine.c.id)
         with self._reading() as rows:
             return {row.id: Fault(row.id, row.reason, row.size, row.mtime_ns) for row in rows.execute(query)}
 
     def root(self, origin: str) -> Path | None:
-        """The folder where an origin's files lie."""
+        """The folder where an origin's files lay when a job last published it."""
+        published = sa.select(_jobs.c.root).where((_jobs.c.origin == origin) & (_jobs.c.state == "published"))
         with self._reading() as rows:
-            root = rows.scalar(sa.select(_origins.c.root).where(_origins.c.name == origin))
+            root = rows.scalar(published.order_by(_jobs.c.number.desc()).limit(1))
         return None if root is None else Path(root)
 
     # --- what the service changes ---
@@ -286,120 +285,103 @@ class Catalog:
         """Add an item or replace it, whoever owned it; visible and durable on return."""
         with self._writing() as rows:
             _add_vectors(rows, fingerprint, {new.content: vector})
-            self._remove_live(rows, new.id)
-            row = _row(new, API_ORIGIN, API)
-            key = _inserted(rows, sa.insert(_items).values(row))
-            rows.execute(sa.delete(_tombstones).where(_tombstones.c.id == new.id))
+            replaced = _is_live(rows, new.id)
+            _retire(rows, new.id)
+            key = _inserted(rows, sa.insert(_items).values(_row(new, API_ORIGIN, API)))
             rows.execute(sa.insert(_changes).values(id=new.id, key=key))
+            _add_to_count(rows, 0 if replaced else 1)
         return Item(key, new.id, API_ORIGIN, new.content, new.metadata, new.size, new.mtime_ns)
 
     def delete(self, id: str) -> bool:
         """False when there is no such item. Its file's next version in a gallery comes back, the same one does not."""
         with self._writing() as rows:
-            if not self._remove_live(rows, id):
+            if not _is_live(rows, id):
                 return False
-            gallery = (_items.c.id == id) & (_items.c.origin != API_ORIGIN)
-            last = sa.select(_items.c.content).where(gallery).order_by(_items.c.key.desc()).limit(1)
-            content = rows.scalar(last)
-            if content is not None:
-                grave = insert(_tombstones).values(id=id, content=content)
-                rows.execute(grave.on_conflict_do_update(index_elements=["id"], set_={"content": content}))
+            _retire(rows, id)
             rows.execute(sa.insert(_changes).values(id=id, key=None))
+            _add_to_count(rows, -1)
         return True
 
-    def _remove_live(self, rows: sa.Connection, id: str) -> bool:
-        """Also takes back what a job did to the id and did not publish yet: the service's word counts."""
-        view = _live()
-        alive = sa.select(view.c.key).where(view.c.id == id)
-        return rows.execute(sa.update(_items).where(_items.c.key.in_(alive)).values(removed_by=API)).rowcount > 0
+    def add_pending(self, fingerprint: str, items: Sequence[Item], vectors: Mapping[str, np.ndarray]) -> None:
+        """Keep vectors; the change log tells followers to take up ``items``, live ones that had none."""
+        with self._writing() as rows:
+            _add_vectors(rows, fingerprint, vectors)
+            if items:
+                rows.execute(sa.insert(_changes), [{"id": item.id, "key": item.key} for item in items])
 
     # --- what a job changes ---
 
     def begin(self, origin: str, root: Path, fingerprint: str) -> Job:
-        """Start a job; the caller holds the collection's job lock, so any other that still runs is dead."""
+        """Start a job; the caller holds the collection's job lock, so any other that still runs is dead and is undone."""
         with self._writing() as rows:
             for number in rows.scalars(sa.select(_jobs.c.number).where(_jobs.c.state == "running")).all():
                 _undo(rows, number)
-            place = insert(_origins).values(name=origin, root=str(root))
-            rows.execute(place.on_conflict_do_update(index_elements=["name"], set_={"root": str(root)}))
-            since = _last_change(rows)
-            row = {
-                "origin": origin,
-                "fingerprint": fingerprint,
-                "state": "running",
-                "since": since,
-                "started": time.time(),
-            }
-            return Job(_inserted(rows, sa.insert(_jobs).values(row)), origin, fingerprint, since)
+            row = {"origin": origin, "root": str(root), "fingerprint": fingerprint, "state": "running", "started": time.time()}
+            return Job(_inserted(rows, sa.insert(_jobs).values(row)), origin, fingerprint)
 
     def stage(
         self,
         job: Job,
+        known: Known,
         *,
         items: Sequence[NewItem] = (),
-        removed: Sequence[int] = (),
         vectors: Mapping[str, np.ndarray] | None = None,
         touched: Sequence[tuple[int, int, int]] = (),
         faults: Sequence[Fault] = (),
-        healed: Sequence[str] = (),
     ) -> None:
         """Keep a part of a job's work. Vectors last from now on; the items show when the job is published.
 
-        ``removed`` are keys; ``touched`` (key, size, mtime_ns) files whose bytes stayed the same; ``healed`` ids leave
-        the quarantine.
+        An item that the service changed since it was ``known`` keeps that change: the job's is dropped here, and one that
+        was staged before is dropped by the change itself. ``touched`` is (key, size, mtime_ns) of files whose bytes stayed
+        the same.
         """
-        gone = [*removed, *(item.replaces for item in items if item.replaces is not None)]
         with self._writing() as rows:
+            changed = set(rows.scalars(sa.select(_changes.c.id).where(_changes.c.number > known.change)))
+            new = [_row(item, job.origin, job.number) for item in items if item.id not in changed]
+            if new:
+                rows.execute(sa.insert(_items), new)
+            _mark_removed(rows, job, [item.replaces for item in items if item.replaces is not None])
             _add_vectors(rows, job.fingerprint, vectors or {})
-            if items:
-                rows.execute(sa.insert(_items), [_row(item, job.origin, job.number) for item in items])
-            for some in _batched(gone, _LOOKUP):
-                unmarked = _items.c.key.in_(some) & _items.c.removed_by.is_(None)
-                rows.execute(sa.update(_items).where(unmarked).values(removed_by=job.number))
             for key, size, mtime_ns in touched:
                 rows.execute(sa.update(_items).where(_items.c.key == key).values(size=size, mtime_ns=mtime_ns))
-            for some in _batched(healed, _LOOKUP):
-                rows.execute(sa.delete(_quarantine).where((_quarantine.c.origin == job.origin) & _quarantine.c.id.in_(some)))
             for fault in faults:
-                values = {"reason": fault.reason, "size": fault.size, "mtime_ns": fault.mtime_ns, "job": job.number}
+                values = {"reason": fault.reason, "size": fault.size, "mtime_ns": fault.mtime_ns}
                 row = insert(_quarantine).values(origin=job.origin, id=fault.id, **values)
                 rows.execute(row.on_conflict_do_update(index_elements=["origin", "id"], set_=values))
 
+    def remove(self, job: Job, keys: Sequence[int], healed: Sequence[str]) -> None:
+        """Stage that items go, and take ids out of the quarantine."""
+        with self._writing() as rows:
+            _mark_removed(rows, job, keys)
+            for some in batched(healed, _LOOKUP):
+                rows.execute(sa.delete(_quarantine).where((_quarantine.c.origin == job.origin) & _quarantine.c.id.in_(some)))
+
     def staged(self, job: Job) -> tuple[int, int]:
         """How many items the job adds and removes, replacements counted in both."""
-        count = sa.select(sa.func.count()).select_from(_items)
         with self._reading() as rows:
-            added = rows.scalar(count.where(_items.c.added_by == job.number))
-            removed = rows.scalar(count.where(_items.c.removed_by == job.number))
-        return added or 0, removed or 0
+            return _staged(rows, job)
 
-    def publish(self, job: Job, generation: int | None) -> None:
+    def lost(self, job: Job) -> int:
+        """How many items the job removes whose id and whose content it does not add: neither changed nor renamed."""
+        ids = sa.select(_items.c.id).where(_items.c.added_by == job.number)
+        contents = sa.select(_items.c.content).where(_items.c.added_by == job.number)
+        gone = (_items.c.removed_by == job.number) & _items.c.id.not_in(ids) & _items.c.content.not_in(contents)
+        with self._reading() as rows:
+            return rows.scalar(sa.select(sa.func.count()).select_from(_items).where(gone)) or 0
+
+    def publish(self, job: Job, generation: int | None) -> tuple[int, int]:
         """Make a job's changes visible and, unless None, ``generation`` the current one: one short transaction.
 
-        Where the service changed an item meanwhile, its change stays and the job's is dropped.
+        Returns how many items it added and removed.
         """
         with self._writing() as rows:
-            meanwhile = sa.select(_changes.c.id).where(_changes.c.number > job.since)
-            rows.execute(sa.delete(_items).where((_items.c.added_by == job.number) & _items.c.id.in_(meanwhile)))
-            added = sa.select(_items.c.id).where(_items.c.added_by == job.number)
-            rows.execute(sa.delete(_tombstones).where(_tombstones.c.id.in_(added)))
+            added, removed = _staged(rows, job)
             finished = {"state": "published", "finished": time.time()}
             rows.execute(sa.update(_jobs).where(_jobs.c.number == job.number).values(finished))
+            _add_to_count(rows, added - removed)
             if generation is not None:
-                pointer = insert(_current).values(row=1, generation=generation)
-                rows.execute(pointer.on_conflict_do_update(index_elements=["row"], set_={"generation": generation}))
-
-    def add_pending(self, fingerprint: str, items: Sequence[Item], vectors: Mapping[str, np.ndarray]) -> None:
-        """Vectors for items that were published without one; the change log tells followers to take them up."""
-        with self._writing() as rows:
-            _add_vectors(rows, fingerprint, vectors)
-            for item in items:
-                rows.execute(sa.insert(_changes).values(id=item.id, key=item.key))
-
-    def abandon(self, job: Job) -> None:
-        """Forget what a job staged; the vectors it made stay."""
-        with self._writing() as rows:
-            _undo(rows, job.number)
+                rows.execute(sa.update(_current).values(generation=generation))
+        return added, removed
 
     # --- connections ---
 
@@ -409,33 +391,40 @@ class Catalog:
                 if not sa.inspect(rows).has_table("about"):
                     _schema.create_all(rows)
                     rows.execute(sa.insert(_about).values(format=FORMAT))
-                    api = {"number": API, "origin": API_ORIGIN, "fingerprint": "", "state": "published", "since": 0}
+                    rows.execute(sa.insert(_current).values(row=1, generation=None, live=0))
+                    api = {"number": API, "origin": API_ORIGIN, "root": "", "fingerprint": "", "state": "published"}
                     rows.execute(sa.insert(_jobs).values(**api, started=time.time()))
         with self._reading() as rows:
-            found = rows.scalar(sa.select(_about.c.format)) if sa.inspect(rows).has_table("about") else None
+            if not sa.inspect(rows).has_table("about"):
+                raise CatalogError(_EMPTY.format(self.path.parent))
+            found = rows.scalar(sa.select(_about.c.format))
         if found != FORMAT:
             raise CatalogError(f"{self.path} has format {found}; this version of Lookalike reads format {FORMAT}.")
 
     @contextmanager
+    def _connected(self) -> Iterator[sa.Connection]:
+        """A connection; what was begun on it and not committed is rolled back at the end."""
+        try:
+            with self._engine.connect() as connection:
+                yield connection
+        except sa.exc.DatabaseError as error:
+            raise CatalogError(
+                f"{self.path} cannot be used ({error.orig}). See that its disk is a local one, not full, and can be written."
+            ) from error
+
+    @contextmanager
     def _reading(self) -> Iterator[sa.Connection]:
         """One snapshot for all statements of the block."""
-        with self._engine.connect() as connection:
+        with self._connected() as connection:
             connection.exec_driver_sql("BEGIN")
-            try:
-                yield connection
-            finally:
-                connection.exec_driver_sql("ROLLBACK")
+            yield connection
 
     @contextmanager
     def _writing(self) -> Iterator[sa.Connection]:
         """All of the block or nothing of it, on disk when the block ends."""
-        with self._engine.connect() as connection:
+        with self._connected() as connection:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
-            try:
-                yield connection
-            except BaseException:
-                connection.exec_driver_sql("ROLLBACK")
-                raise
+            yield connection
             connection.exec_driver_sql("COMMIT")
 
 
@@ -445,20 +434,72 @@ def _configure(connection: Any, _: Any) -> None:
         connection.execute(f"PRAGMA {pragma}").fetchall()
 
 
-def _live(job: Job | None = None) -> sa.Subquery:
-    """The versions that count: added by a published job and removed by none; ``job`` passes for published."""
+def _live(job: Job | None = None, *, generation: int | None = None) -> sa.Select[Any]:
+    """The versions that count: added by a published job and removed by none; ``job`` passes for published.
+
+    With ``generation``, jobs after that one pass for not published.
+    """
     counts = _jobs.c.state == "published"
+    if generation is not None:
+        counts &= _jobs.c.number <= generation
     if job is not None:
         counts |= _jobs.c.number == job.number
     published = sa.select(_jobs.c.number).where(counts)
-    removed = _items.c.removed_by.is_not(None) & _items.c.removed_by.in_(published)
-    return sa.select(_items).where(_items.c.added_by.in_(published) & ~removed).subquery()
+    kept = _items.c.removed_by.is_(None) | _items.c.removed_by.not_in(published)
+    added = (_items.c.added_by + 0).in_(published)  # + 0 keeps SQLite from its index: nearly all rows are of published jobs
+    return sa.select(_items).where(added & kept)
+
+
+def _find(rows: sa.Connection, ids: Sequence[str]) -> dict[str, Item]:
+    found: dict[str, Item] = {}
+    for some in batched(ids, _LOOKUP):
+        found |= {row.id: _item(row) for row in rows.execute(_live().where(_items.c.id.in_(some)))}
+    return found
+
+
+def _graves(rows: sa.Connection, ids: Sequence[str]) -> dict[str, Item]:
+    """A grave is the last version that came from a gallery, where it was the service that took it away."""
+    found: dict[str, Item] = {}
+    for some in batched(ids, _LOOKUP):
+        from_gallery = _items.c.id.in_(some) & (_items.c.origin != API_ORIGIN)
+        last = sa.select(sa.func.max(_items.c.key)).where(from_gallery).group_by(_items.c.id)
+        query = sa.select(_items).where(_items.c.key.in_(last) & (_items.c.removed_by == API))
+        found |= {row.id: _item(row) for row in rows.execute(query)}
+    return found
+
+
+def _is_live(rows: sa.Connection, id: str) -> bool:
+    return rows.scalar(_live().with_only_columns(_items.c.key).where(_items.c.id == id)) is not None
+
+
+def _retire(rows: sa.Connection, id: str) -> None:
+    """The service's word counts: void what a running job did to the id, and what the rollback of any job would bring back."""
+    running = sa.select(_jobs.c.number).where(_jobs.c.state == "running")
+    rows.execute(sa.delete(_items).where((_items.c.id == id) & _items.c.added_by.in_(running)))
+    rows.execute(sa.update(_items).where(_items.c.id == id).values(removed_by=API))
+
+
+def _mark_removed(rows: sa.Connection, job: Job, keys: Sequence[int]) -> None:
+    for some in batched(keys, _LOOKUP):
+        unmarked = _items.c.key.in_(some) & _items.c.removed_by.is_(None)
+        rows.execute(sa.update(_items).where(unmarked).values(removed_by=job.number))
+
+
+def _staged(rows: sa.Connection, job: Job) -> tuple[int, int]:
+    count = sa.select(sa.func.count()).select_from(_items)
+    added = rows.scalar(count.where(_items.c.added_by == job.number))
+    removed = rows.scalar(count.where(_items.c.removed_by == job.number))
+    return added or 0, removed or 0
 
 
 def _undo(rows: sa.Connection, number: int) -> None:
     rows.execute(sa.delete(_items).where(_items.c.added_by == number))
     rows.execute(sa.update(_items).where(_items.c.removed_by == number).values(removed_by=None))
     rows.execute(sa.update(_jobs).where(_jobs.c.number == number).values(state="failed", finished=time.time()))
+
+
+def _add_to_count(rows: sa.Connection, more: int) -> None:
+    rows.execute(sa.update(_current).values(live=_current.c.live + more))
 
 
 def _add_vectors(rows: sa.Connection, fingerprint: str, vectors: Mapping[str, np.ndarray]) -> None:
@@ -505,7 +546,8 @@ def _inserted(rows: sa.Connection, statement: sa.Insert) -> int:
     return int(primary_key[0])
 
 
-def _batched(values: Sequence[Any], size: int) -> Iterator[list[Any]]:
+def batched(values: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Lists of ``size`` values, the last one shorter."""
     remaining = iter(values)
     while batch := list(islice(remaining, size)):
         yield batch

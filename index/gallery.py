@@ -6,13 +6,14 @@ metadata: its other columns, for the picture that its column ``path`` names.
 
 import csv
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from model import Failure
 
-SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
+SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 LABELS = "labels.csv"
 
 
@@ -33,38 +34,78 @@ class Entry:
 
 @dataclass(frozen=True)
 class Unreadable:
-    """A file that cannot become an item, and why."""
+    """A file that cannot become an item, or a folder (its id ends with ``/``) that cannot be listed, and why."""
 
     id: str
     reason: str
 
 
-def scan(root: Path) -> Iterator[Entry | Unreadable]:
-    """Every picture file below ``root``, in order of its path. Hidden files and links to folders are passed over.
+def scan(root: Path, skip: Path | None = None) -> Iterator[Entry | Unreadable]:
+    """Every picture file below ``root``, always in the same order; nothing in the folder ``skip``.
 
-    Raises ``GalleryError`` when the folder or its labels.csv cannot be read.
+    Hidden files and folders are passed over, links to folders are not followed. Raises ``GalleryError`` when the folder
+    itself or its labels.csv cannot be read.
     """
-    if not root.is_dir():
-        raise GalleryError(f"{root} is not a folder. Give the folder that holds the pictures.")
     metadata = _read_metadata(root / LABELS)
-    for folder, folders, names in os.walk(root):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            path = Path(folder, name)
-            if not name.startswith(".") and path.suffix.lower() in SUFFIXES:
-                yield _entry(path, path.relative_to(root).as_posix(), metadata)
+    for found in _walk(root, skip):
+        yield found if isinstance(found, Unreadable) else _entry(root, found, metadata)
 
 
-def _entry(path: Path, id: str, metadata: dict[str, dict[str, str]]) -> Entry | Unreadable:
+def count(root: Path, skip: Path | None = None) -> int:
+    """How many entries ``scan`` will find, from the names alone. Raises ``GalleryError``."""
+    return sum(1 for _ in _walk(root, skip))
+
+
+def _walk(root: Path, skip: Path | None) -> Iterator[str | Unreadable]:
+    """Ids of the files that are called like pictures. Every folder is listed once: links to folders are not followed."""
+    waiting = [""]
+    while waiting:
+        below = waiting.pop()
+        if skip is not None and root / below == skip:
+            continue
+        try:
+            folders, names = _list(root / below)
+        except OSError as error:
+            if not below:
+                raise GalleryError(
+                    f"{root} cannot be read ({error.strerror}). Give the folder that holds the pictures."
+                ) from error
+            yield Unreadable(_printable(below), f"The folder cannot be read ({error.strerror}). What was in it is kept.")
+            continue
+        yield from (below + name for name in names)
+        waiting += (f"{below}{name}/" for name in reversed(folders))
+
+
+def _list(folder: Path) -> tuple[list[str], list[str]]:
+    """The names of a folder's folders and picture files, sorted."""
+    folders, names = [], []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                folders.append(entry.name)
+            elif entry.name.lower().endswith(SUFFIXES):
+                names.append(entry.name)
+    return sorted(folders), sorted(names)
+
+
+def _entry(root: Path, id: str, metadata: dict[str, dict[str, str]]) -> Entry | Unreadable:
+    if _printable(id) != id:
+        return Unreadable(_printable(id), "The file's name is not UTF-8. Rename it.")
+    path = root / id
     try:
-        id.encode()
-        stat = path.stat()
-    except UnicodeEncodeError:
-        shown = os.fsencode(id).decode(errors="backslashreplace")
-        return Unreadable(shown, "The file's name is not UTF-8. Rename it.")
+        found = path.stat()
     except OSError as error:
         return Unreadable(id, f"The file cannot be read ({error.strerror}).")
-    return Entry(id, path, stat.st_size, stat.st_mtime_ns, metadata.get(id, {}))
+    if not stat.S_ISREG(found.st_mode):
+        return Unreadable(id, "This is no file but something that is called like one. Rename it.")
+    return Entry(id, path, found.st_size, found.st_mtime_ns, metadata.get(id, {}))
+
+
+def _printable(name: str) -> str:
+    """Bytes that are not UTF-8 as ``\\xNN``."""
+    return os.fsencode(name).decode(errors="backslashreplace")
 
 
 def _read_metadata(path: Path) -> dict[str, dict[str, str]]:
@@ -73,9 +114,9 @@ def _read_metadata(path: Path) -> dict[str, dict[str, str]]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, restval="")
-            rows = list(reader)
+            rows, columns = list(reader), reader.fieldnames or []
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise GalleryError(f"{path} cannot be read as UTF-8 CSV ({error}). Save it again, or take it away.") from error
-    if "path" not in (reader.fieldnames or []):
+    if "path" not in columns:
         raise GalleryError(f"{path} has no column named path. Name it in the first line, or take the file away.")
     return {row["path"]: {name: value for name, value in row.items() if name and name != "path" and value} for row in rows}

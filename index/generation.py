@@ -21,12 +21,13 @@ class GenerationError(Failure):
 
 class Generation(BaseModel):
     format: Literal[1] = 1
-    number: int
+    number: int  # that of the job which made it
     fingerprint: str
     runtime: str
     precision: Precision
     segments: list[str]
     change: int  # the catalog's changes up to this one are in the segments
+    pending: list[int] = []  # keys of items that are not: no vector of this fingerprint existed
 
 
 def path(collection: Path, number: int) -> Path:
@@ -34,10 +35,11 @@ def path(collection: Path, number: int) -> Path:
 
 
 def read(collection: Path, number: int) -> Generation:
+    """Raises ``GenerationError``."""
+    place = path(collection, number)
     try:
-        return Generation.model_validate_json(path(collection, number).read_bytes())
+        return Generation.model_validate_json(place.read_bytes())
     except (OSError, ValidationError) as error:
-        place = path(collection, number)
         raise GenerationError(f"{place} cannot be read. Run `lookalike index` again to build a new generation.") from error
 
 

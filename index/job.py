@@ -4,41 +4,36 @@ Only what changed is read, only content that was never seen is encoded. Killed a
 was committed; search sees either the state before or the state after, never one between.
 """
 
+import errno
 import fcntl
 import hashlib
-import shutil
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import islice
 from os import cpu_count
 from pathlib import Path
-from typing import TypeVar
+from shutil import copytree, rmtree
 
 import numpy as np
 
 from model import Failure
 from model import bundle as bundles
-from model.bundle import Bundle
+from model.bundle import Bundle, BundleError
 from model.encoder import Encoder
 from model.image import ImageError
 
 from . import blobs
-from . import generation as generations
-from . import segment as segments
-from .catalog import API_ORIGIN, Catalog, Fault, Item, Job, NewItem
+from .catalog import API_ORIGIN, Catalog, Fault, Item, Job, Known, NewItem, batched
 from .gallery import Entry, Unreadable, scan
-from .generation import Generation
-
-T = TypeVar("T")
+from .publish import current, publish, sweep
+from .segment import sync_folder
 
 BATCH = 128  # files a commit
-MERGE_ABOVE = 0.1  # share of rows that are new or dead
 MAX_FILE = 256 * 2**20  # bytes
-SHRINK_LIMIT = 0.2  # share of a gallery's items that may vanish at once, unless told so
-SHRINK_FROM = 20  # items: below, nobody mistakes an unmounted disk for a small clean-up
+SHRINK_LIMIT = 0.2  # share of the items that may vanish at once, unless told so
+SHRINK_FROM = 20  # items: below, only the loss of all of them is taken for an unmounted disk
 
 
 class JobError(Failure):
@@ -47,7 +42,7 @@ class JobError(Failure):
 
 @dataclass
 class Report:
-    """What a job did. ``unreadable`` maps a file's id to the reason."""
+    """What a job did. ``unreadable`` maps the id of a file, or of a folder with its last slash, to the reason."""
 
     found: int = 0
     added: int = 0
@@ -64,22 +59,22 @@ class Report:
 
 @dataclass(frozen=True)
 class _Reading:
-    """A file that was read: its content's hash, and its pixels where no vector of that content exists yet."""
+    """A file's content hash, and its pixels where no vector of that content exists yet."""
 
     entry: Entry
     content: str
-    pixels: np.ndarray | None
+    pixels: np.ndarray | None = None
 
 
 @dataclass
 class _Batch:
-    """Files that are taken up together, with what the catalog knows of their ids."""
+    """Files that are taken up together, with what the catalog knew of their ids before they were read."""
 
     files: int
-    known: dict[str, Item]
-    graves: dict[str, str]
+    known: Known
     faults: list[Fault]
-    reading: list[Future[_Reading | Fault]]
+    reading: list[Future[_Reading | Fault]] = field(default_factory=list)
+    renewed: list[_Reading] = field(default_factory=list)  # not read: the file is the same, its metadata is not
 
 
 def run(
@@ -94,31 +89,64 @@ def run(
 ) -> Report:
     """Bring ``collection`` in line with ``gallery`` and publish. ``advance`` hears of every file that is done.
 
-    Raises ``JobError``, ``GalleryError`` or ``CatalogError``; search then goes on as it was.
+    Raises ``JobError``, ``GalleryError``, ``BundleError`` or ``CatalogError``; search then goes on as it was, and the next
+    run takes up what this one encoded.
     """
-    root = gallery.resolve()
-    if not root.is_dir():
-        raise JobError(f"{gallery} is not a folder. Give the folder that holds the pictures.")
-    collection.mkdir(parents=True, exist_ok=True)
-    with _only_job(collection):
-        catalog = Catalog(collection, create=True)
-        try:
-            keep_bundle(bundle, collection)
-            job = catalog.begin(origin or str(root), root, bundle.fingerprint)
-            return _Run(catalog, collection, job, root, encoder, allow_shrink, advance).run()
-        finally:
-            catalog.close()
+    root, place = gallery.resolve(), collection.resolve()
+    _check(gallery, root, place, origin, bundle, encoder)
+    try:
+        for folder in (place, place / "bundles", place / "generations", place / "segments"):
+            folder.mkdir(parents=True, exist_ok=True)
+        sync_folder(place)
+        with _only_job(place):
+            catalog = Catalog(place, create=True)
+            try:
+                keep_bundle(bundle, place)
+                job = catalog.begin(origin or str(root), root, bundle.fingerprint)
+                return _Run(catalog, place, job, root, encoder, allow_shrink, advance).run()
+            finally:
+                catalog.close()
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise JobError(f"The disk of {collection} is full. Make room, then run again: what was encoded is kept.") from error
 
 
-def keep_bundle(bundle: Bundle, collection: Path) -> Bundle:
+def keep_bundle(bundle: Bundle, collection: Path) -> None:
     """The collection's own copy of a bundle: whoever searches needs nothing but the collection."""
     place = collection / "bundles" / bundle.fingerprint
-    if not (place / "bundle.json").is_file():
-        with bundles.writing(place) as draft:
-            shutil.copytree(bundle.path, draft, dirs_exist_ok=True)
-            for file in draft.rglob("*"):
-                bundles.sync(file)
-    return bundles.load(place)
+    if _holds(place, bundle.fingerprint):
+        return
+    rmtree(place, ignore_errors=True)
+    with bundles.writing(place) as draft:
+        copytree(bundle.path, draft, dirs_exist_ok=True)
+        for file in draft.rglob("*"):
+            bundles.sync(file)
+        bundles.sync(draft)
+        if not _holds(draft, bundle.fingerprint):
+            raise JobError(f"{bundle.path} changed while it was copied. Run again.")
+
+
+def _holds(place: Path, fingerprint: str) -> bool:
+    try:
+        return bundles.load(place).fingerprint == fingerprint
+    except BundleError:
+        return False
+
+
+def _check(gallery: Path, root: Path, collection: Path, origin: str | None, bundle: Bundle, encoder: Encoder) -> None:
+    if encoder.fingerprint != bundle.fingerprint:
+        raise JobError("The encoder is of another bundle than the one given. Open it from that bundle.")
+    if not root.is_dir():
+        raise JobError(f"{gallery} is not a folder. Give the folder that holds the pictures.")
+    if origin == API_ORIGIN:
+        raise JobError(f"The origin {API_ORIGIN!r} stands for what comes through the service. Choose another name.")
+    if root.is_relative_to(collection):
+        raise JobError(f"{gallery} lies in the collection itself. Keep the pictures outside of it.")
+    try:
+        str(root).encode()
+    except UnicodeEncodeError as error:
+        raise JobError("The path of the gallery is not UTF-8. Rename the folder.") from error
 
 
 class _Run:
@@ -137,68 +165,66 @@ class _Run:
         self.report = Report()
         self.quarantine = catalog.quarantined(job.origin)
         self.seen: list[int] = []  # keys whose files are still there
+        self.pool = ThreadPoolExecutor(cpu_count())
 
     def run(self) -> Report:
-        _sweep(self.collection)
-        with ThreadPoolExecutor(cpu_count()) as pool:
-            for batch in _one_ahead(self._take_up(files, pool) for files in _batched(scan(self.root), BATCH)):
+        try:
+            sweep(self.catalog, self.collection)
+            for batch in _one_ahead(self._take_up(files) for files in batched(scan(self.root, self.collection), BATCH)):
                 self._commit(batch)
-        self._remove_unseen()
-        self._encode_pending(published=False)
-        self._publish()
-        self._encode_pending(published=True)
+            self._remove_unseen()
+            self._encode_pending(published=False)
+            self._check_pending()
+            self.report.added, self.report.removed = publish(self.catalog, self.collection, self.job, self.encoder)
+            self._encode_pending(published=True)  # what a server took in meanwhile, with the bundle before
+        finally:
+            self.pool.shutdown(cancel_futures=True)
+        state = self.catalog.state()
+        self.report.generation, self.report.count = state.generation, state.count
         return self.report
 
     # --- scan and diff ---
 
-    def _take_up(self, files: list[Entry | Unreadable], pool: ThreadPoolExecutor) -> _Batch:
+    def _take_up(self, files: list[Entry | Unreadable]) -> _Batch:
         """Look the files up and start to read those that changed."""
         self.report.found += len(files)
-        entries = [file for file in files if isinstance(file, Entry)]
-        ids = [entry.id for entry in entries]
-        batch = _Batch(len(files), self.catalog.find(ids), self.catalog.tombstones(ids), [], [])
-        batch.faults += [Fault(file.id, file.reason) for file in files if isinstance(file, Unreadable)]
-        contents = [item.content for item in batch.known.values()]
-        lacking = self.catalog.without_vector(contents, self.job.fingerprint)
-        for entry in entries:
-            fault = self._known_fault(entry, batch.known.get(entry.id))
-            if fault is not None:
-                batch.faults.append(fault)
-            elif self._must_be_read(entry, batch.known.get(entry.id), lacking):
-                batch.reading.append(pool.submit(self._read, entry))
+        known = self.catalog.look_up([file.id for file in files])
+        batch = _Batch(len(files), known, [Fault(file.id, file.reason) for file in files if isinstance(file, Unreadable)])
+        lacking = self.catalog.without_vector({item.content for item in known.items.values()}, self.job.fingerprint)
+        for entry in files:
+            if isinstance(entry, Entry):
+                self._sort(entry, batch, lacking)
         return batch
 
-    def _known_fault(self, entry: Entry, item: Item | None) -> Fault | None:
-        if item is not None and item.origin not in (self.job.origin, API_ORIGIN):
-            reason = f"The id belongs to the gallery {item.origin} already. Rename one of the two files."
-            return Fault(entry.id, reason, entry.size, entry.mtime_ns)
-        if entry.size > MAX_FILE:
-            return Fault(entry.id, f"The file has {entry.size:,} bytes; the limit is {MAX_FILE:,}.", entry.size, entry.mtime_ns)
+    def _sort(self, entry: Entry, batch: _Batch, lacking: set[str]) -> None:
+        """Decide from names, sizes and times alone what becomes of a file; only what may have changed is read."""
+        item, grave = batch.known.items.get(entry.id), batch.known.graves.get(entry.id)
         fault = self.quarantine.get(entry.id)
-        unchanged = fault is not None and (fault.size, fault.mtime_ns) == (entry.size, entry.mtime_ns)
-        return fault if unchanged and item is None else None
-
-    def _must_be_read(self, entry: Entry, item: Item | None, lacking: set[str]) -> bool:
-        if item is None:
-            return True
-        if item.origin == API_ORIGIN:
+        if item is not None and item.origin == API_ORIGIN:
             self.report.owned_by_api += 1
-            return False
-        same_file = (item.size, item.mtime_ns, item.metadata) == (entry.size, entry.mtime_ns, entry.metadata)
-        if same_file and item.content not in lacking:
+        elif item is not None and item.origin != self.job.origin:
+            batch.faults.append(Fault(entry.id, _CLAIMED.format(item.origin)))
+        elif entry.size > MAX_FILE:
+            batch.faults.append(Fault(entry.id, f"The file has {entry.size:,} bytes; the limit is {MAX_FILE:,}."))
+        elif fault is not None and _same_file(fault, entry):
+            batch.faults.append(fault)
+        elif item is None and grave is not None and _same_file(grave, entry):
+            self.report.kept_deleted += 1
+        elif item is None or not _same_file(item, entry) or item.content in lacking:
+            batch.reading.append(self.pool.submit(self._read, entry))
+        elif item.metadata != entry.metadata:
+            batch.renewed.append(_Reading(entry, item.content))
+        else:
             self.report.unchanged += 1
             self.seen.append(item.key)
-            return False
-        return True
 
     def _read(self, entry: Entry) -> _Reading | Fault:
-        """Runs in a thread of the pool."""
+        """Runs in a thread of the pool. Whatever happens to the file after ``entry`` was taken, the next run reads it again."""
         try:
             data = entry.path.read_bytes()
             content = hashlib.sha256(data).hexdigest()
-            if self.catalog.without_vector([content], self.job.fingerprint):
-                return _Reading(entry, content, self.encoder.transform(data))
-            return _Reading(entry, content, None)
+            lacks = self.catalog.without_vector([content], self.job.fingerprint)
+            return _Reading(entry, content, self.encoder.transform(data) if lacks else None)
         except ImageError as error:
             return Fault(entry.id, str(error), entry.size, entry.mtime_ns)
         except OSError as error:
@@ -208,28 +234,40 @@ class _Run:
 
     def _commit(self, batch: _Batch) -> None:
         results = [future.result() for future in batch.reading]
-        readings = [result for result in results if isinstance(result, _Reading)]
+        readings = batch.renewed + [result for result in results if isinstance(result, _Reading)]
         faults = batch.faults + [result for result in results if isinstance(result, Fault)]
-        # A file that broke keeps its last good version: a job never loses what cannot be read again.
-        self.seen += [batch.known[fault.id].key for fault in faults if fault.id in batch.known]
-        self.report.unreadable |= {fault.id: fault.reason for fault in faults}
+        items, touched = self._diff(readings, batch.known)
+        vectors = self._encode({reading.content: reading.pixels for reading in readings if reading.pixels is not None})
+        self.catalog.stage(self.job, batch.known, items=items, vectors=vectors, touched=touched, faults=faults)
+        for fault in faults:
+            self._keep_last_good(fault, batch.known)
+        self.advance(batch.files)
 
+    def _diff(self, readings: list[_Reading], known: Known) -> tuple[list[NewItem], list[tuple[int, int, int]]]:
+        """Versions to add; and key, size and mtime of files that only look different."""
         items, touched = [], []
         for reading in readings:
-            entry, item = reading.entry, batch.known.get(reading.entry.id)
+            entry, item, grave = reading.entry, known.items.get(reading.entry.id), known.graves.get(reading.entry.id)
             if item is not None:
                 self.seen.append(item.key)
-            if item is None and batch.graves.get(entry.id) == reading.content:
+            if item is None and grave is not None and grave.content == reading.content:
                 self.report.kept_deleted += 1
+                touched.append((grave.key, entry.size, entry.mtime_ns))
             elif item is not None and (item.content, item.metadata) == (reading.content, entry.metadata):
                 self.report.unchanged += 1
                 touched.append((item.key, entry.size, entry.mtime_ns))
             else:
                 replaces = None if item is None else item.key
                 items.append(NewItem(entry.id, reading.content, entry.metadata, entry.size, entry.mtime_ns, replaces))
-        vectors = self._encode({reading.content: reading.pixels for reading in readings if reading.pixels is not None})
-        self.catalog.stage(self.job, items=items, vectors=vectors, touched=touched, faults=faults)
-        self.advance(batch.files)
+        return items, touched
+
+    def _keep_last_good(self, fault: Fault, known: Known) -> None:
+        """A job never loses what cannot be read again: a broken file's last version stays, and all of a closed folder."""
+        self.report.unreadable[fault.id] = fault.reason
+        if fault.id in known.items:
+            self.seen.append(known.items[fault.id].key)
+        elif fault.id.endswith("/"):
+            self.seen += self.catalog.live_keys(origin=self.job.origin, below=fault.id).tolist()
 
     def _encode(self, pixels: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Vectors of those contents that still have none: a twin in an earlier batch may have been quicker."""
@@ -243,82 +281,56 @@ class _Run:
     def _remove_unseen(self) -> None:
         live = self.catalog.live_keys(origin=self.job.origin)
         gone = np.setdiff1d(live, np.array(self.seen, np.int64)).tolist()
-        if not self.allow_shrink and len(live) >= SHRINK_FROM and len(gone) > SHRINK_LIMIT * len(live):
+        healed = [id for id in self.quarantine if id not in self.report.unreadable]
+        self.catalog.remove(self.job, gone, healed)
+        if self._too_many(len(gone), len(live)) and self._too_many(lost := self.catalog.lost(self.job), len(live)):
             raise JobError(
-                f"{len(gone):,} of the {len(live):,} items of {self.root} are gone. Is its disk mounted? "
+                f"{lost:,} of the {len(live):,} items of {self.root} are gone. Is its disk mounted? "
                 "If they are meant to go, run again with --allow-shrink."
             )
-        healed = [id for id in self.quarantine if id not in self.report.unreadable]
-        self.catalog.stage(self.job, removed=gone, healed=healed)
-        self.report.added, self.report.removed = self.catalog.staged(self.job)
+
+    def _too_many(self, gone: int, live: int) -> bool:
+        return not self.allow_shrink and gone > (SHRINK_LIMIT * live if live >= SHRINK_FROM else max(live - 1, 0))
+
+    # --- items that the scan did not reach ---
 
     def _encode_pending(self, *, published: bool) -> None:
-        """Encode live items that the scan did not reach: uploads, other galleries, what the service added meanwhile."""
+        """Encode live items of the service and of other galleries; once they are published, followers have to be told."""
         pending = self.catalog.pending(self.job.fingerprint, self.job)
         self.report.pending = len(pending)
-        for items in _batched(pending, BATCH):
-            pixels = {item.content: self._pixels(item) for item in items}
-            vectors = self._encode({content: found for content, found in pixels.items() if found is not None})
-            done = [item for item in items if item.content in vectors]
+        for items in batched(pending, BATCH):
+            found = zip(items, self.pool.map(self._pixels, items), strict=True)
+            vectors = self._encode({item.content: pixels for item, pixels in found if pixels is not None})
+            lacking = self.catalog.without_vector({item.content for item in items}, self.job.fingerprint) - set(vectors)
+            done = [item for item in items if item.content not in lacking]
+            self.catalog.add_pending(self.job.fingerprint, done if published else [], vectors)
             self.report.pending -= len(done)
-            if published:
-                self.catalog.add_pending(self.job.fingerprint, done, vectors)
-            else:
-                self.catalog.stage(self.job, vectors=vectors)
 
     def _pixels(self, item: Item) -> np.ndarray | None:
         """None when the item's bytes are not there any more, or not the same."""
         data = blobs.read(self.collection, self.catalog, item)
-        return None if data is None or hashlib.sha256(data).hexdigest() != item.content else self.encoder.transform(data)
+        if data is None or hashlib.sha256(data).hexdigest() != item.content:
+            return None
+        try:
+            return self.encoder.transform(data)
+        except ImageError:
+            return None
 
-    # --- publish ---
+    def _check_pending(self) -> None:
+        """A new bundle must not make a gallery vanish whose disk happens to be away."""
+        before, live = current(self.catalog, self.collection), self.catalog.count()
+        new_bundle = before is not None and before.fingerprint != self.job.fingerprint
+        if new_bundle and self._too_many(self.report.pending, live):
+            raise JobError(
+                f"{self.report.pending:,} of the {live:,} items cannot be encoded with this bundle: their files are not there. "
+                "Are the disks of all galleries mounted? If they may go from the search, run again with --allow-shrink."
+            )
 
-    def _publish(self) -> None:
-        state = self.catalog.state()  # before the keys are read: a change in between is then followed once more, not lost
-        keys = self.catalog.live_keys(job=self.job)
-        previous = None if state.generation is None else generations.read(self.collection, state.generation)
-        kept, new = self._plan(previous, keys)
-        if previous is not None and kept == previous.segments and not len(new) and not self.report.removed:
-            self.catalog.publish(self.job, None)
-            self.report.generation = state.generation
-        else:
-            self.report.generation = self._write_generation(kept, new, state.change)
-            self.catalog.publish(self.job, self.report.generation)
-        self.report.count = self.catalog.count()
 
-    def _plan(self, previous: Generation | None, keys: np.ndarray) -> tuple[list[str], np.ndarray]:
-        """Which segments stay, and the keys of a new one: those that came, or all of them where too much changed."""
-        if previous is None or (previous.fingerprint, previous.precision) != (
-            self.job.fingerprint,
-            self.encoder.precision,
-        ):
-            return [], keys
-        stored = [segments.open(self.collection / "segments" / name).keys for name in previous.segments]
-        all_stored = np.concatenate([np.empty(0, np.int64), *stored])
-        new, dead = np.setdiff1d(keys, all_stored), np.setdiff1d(all_stored, keys)
-        added_since = sum(len(part) for part in stored[1:])
-        if len(new) + len(dead) + added_since > MERGE_ABOVE * len(keys):
-            return [], keys
-        return previous.segments, new
-
-    def _write_generation(self, kept: list[str], new: np.ndarray, change: int) -> int:
-        number = self.job.number
-        if len(new):
-            folder = self.collection / "segments" / f"{number:08d}"
-            rows = self.catalog.vectors(new.tolist(), self.job.fingerprint, self.encoder.dim)
-            segments.write(folder, self.job.fingerprint, self.encoder.dim, rows)
-            segments.verify(folder)
-            kept = [*kept, folder.name]
-        generation = Generation(
-            number=number,
-            fingerprint=self.job.fingerprint,
-            runtime=self.encoder.runtime,
-            precision=self.encoder.precision,
-            segments=kept,
-            change=change,
-        )
-        generations.write(self.collection, generation)
-        return number
+_CLAIMED = (
+    "The id belongs to the gallery {0} already. Rename one of the two files; or, if it is the same gallery at another place, "
+    "run with --origin {0}"
+)
 
 
 @contextmanager
@@ -332,16 +344,8 @@ def _only_job(collection: Path) -> Iterator[None]:
         yield
 
 
-def _sweep(collection: Path) -> None:
-    """Remove what jobs that died left behind: segments that no generation names."""
-    named = {name for file in (collection / "generations").glob("*.json") for name in _segments_of(file)}
-    for folder in (collection / "segments").glob("*"):
-        if folder.name not in named:
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def _segments_of(file: Path) -> list[str]:
-    return Generation.model_validate_json(file.read_bytes()).segments
+def _same_file(known: Item | Fault, entry: Entry) -> bool:
+    return (known.size, known.mtime_ns) == (entry.size, entry.mtime_ns)
 
 
 def _one_ahead(batches: Iterable[_Batch]) -> Iterator[_Batch]:
@@ -352,9 +356,3 @@ def _one_ahead(batches: Iterable[_Batch]) -> Iterator[_Batch]:
         if len(ahead) > 1:
             yield ahead.popleft()
     yield from ahead
-
-
-def _batched(values: Iterable[T], size: int) -> Iterator[list[T]]:
-    remaining = iter(values)
-    while batch := list(islice(remaining, size)):
-        yield batch

@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
@@ -23,6 +24,8 @@ from model import Failure
 from .catalog import Item
 
 MANIFEST = "segment.json"
+
+_Described = tuple[str, dict[str, Any]]  # id and metadata
 
 
 class SegmentError(Failure):
@@ -60,10 +63,10 @@ def write(folder: Path, fingerprint: str, dim: int, rows: Iterable[tuple[Item, n
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
     try:
-        items = _write_vectors(draft, rows)
-        _write_columns(draft / "columns.arrow", items)
+        described = _write_vectors(draft, rows)
+        _write_columns(draft / "columns.arrow", described)
         files = {file.name: _digest(file) for file in sorted(draft.iterdir())}
-        manifest = Manifest(fingerprint=fingerprint, dim=dim, count=len(items), files=files)
+        manifest = Manifest(fingerprint=fingerprint, dim=dim, count=len(described), files=files)
         with (draft / MANIFEST).open("wb") as file:
             file.write(manifest.model_dump_json(indent=2).encode())
             _sync(file)
@@ -72,34 +75,35 @@ def write(folder: Path, fingerprint: str, dim: int, rows: Iterable[tuple[Item, n
         sync_folder(folder.parent)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
-    return len(items)
+    return len(described)
 
 
-def open(folder: Path) -> Segment:
-    """Map a segment. Raises ``SegmentError`` when a file is missing or has another length than the manifest says."""
+def open(folder: Path, fingerprint: str) -> Segment:
+    """Map a segment. Raises ``SegmentError`` when it is of another fingerprint, or a file has another length than it had."""
+    manifest = _manifest(folder)
+    if manifest.fingerprint != fingerprint:
+        raise SegmentError(f"The segment {folder} is of another bundle. Run `lookalike index` again to build it anew.")
+    shape = (manifest.count, manifest.dim)
     try:
-        manifest = Manifest.model_validate_json((folder / MANIFEST).read_bytes())
         keys = np.fromfile(folder / "keys.i64", np.int64)
-        shape = (manifest.count, manifest.dim)
         size = (folder / "vectors.f32").stat().st_size
         if len(keys) != manifest.count or size != 4 * manifest.count * manifest.dim:
-            raise ValueError("a file was cut short")
-        vectors = (
-            np.memmap(folder / "vectors.f32", np.float32, "r", shape=shape) if manifest.count else np.empty(shape, np.float32)
-        )
-    except (OSError, ValueError) as error:
-        raise SegmentError(
-            f"The segment {folder} is damaged ({error}). Run `lookalike index` again to build it anew."
-        ) from error
+            raise _damaged(folder, "a file was cut short")
+        vectors = np.memmap(folder / "vectors.f32", np.float32, "r", shape=shape) if len(keys) else np.empty(shape, np.float32)
+    except OSError as error:
+        raise _damaged(folder, error) from error
     return Segment(keys, np.asarray(vectors))
 
 
 def verify(folder: Path) -> None:
     """Read every file back. Raises ``SegmentError`` when one is not what was written."""
-    manifest = Manifest.model_validate_json((folder / MANIFEST).read_bytes())
-    for name, digest in manifest.files.items():
-        if _digest(folder / name) != digest:
-            raise SegmentError(f"The disk gave back something else than was written to {folder / name}. Check the disk.")
+    for name, digest in _manifest(folder).files.items():
+        try:
+            found = _digest(folder / name)
+        except OSError as error:
+            raise _damaged(folder, error) from error
+        if found != digest:
+            raise _damaged(folder, f"{name} holds something else than was written")
 
 
 def sync_folder(folder: Path) -> None:
@@ -111,23 +115,36 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def _write_vectors(draft: Path, rows: Iterable[tuple[Item, np.ndarray]]) -> list[Item]:
-    items = []
+def _manifest(folder: Path) -> Manifest:
+    try:
+        return Manifest.model_validate_json((folder / MANIFEST).read_bytes())
+    except OSError as error:
+        raise _damaged(folder, error) from error
+    except ValueError as error:
+        raise _damaged(folder, f"{MANIFEST} cannot be understood") from error
+
+
+def _damaged(folder: Path, reason: object) -> SegmentError:
+    return SegmentError(f"The segment {folder} is damaged ({reason}). Run `lookalike index` again to build it anew.")
+
+
+def _write_vectors(draft: Path, rows: Iterable[tuple[Item, np.ndarray]]) -> list[_Described]:
+    described = []
     with (draft / "keys.i64").open("wb") as keys, (draft / "vectors.f32").open("wb") as vectors:
         for item, vector in rows:
             keys.write(np.int64(item.key).tobytes())
             vectors.write(vector.tobytes())
-            items.append(item)
+            described.append((item.id, item.metadata))
         _sync(keys)
         _sync(vectors)
-    return items
+    return described
 
 
-def _write_columns(path: Path, items: Sequence[Item]) -> None:
+def _write_columns(path: Path, described: Sequence[_Described]) -> None:
     """One column for the id, one for each metadata field: filters read these and never the catalog."""
-    fields = sorted({name for item in items for name in item.metadata})
-    columns = {"id": pa.array([item.id for item in items], pa.string())}
-    columns |= {f"metadata.{name}": _column([item.metadata.get(name) for item in items]) for name in fields}
+    fields = sorted({name for _, metadata in described for name in metadata})
+    columns = {"id": pa.array([id for id, _ in described], pa.string())}
+    columns |= {f"metadata.{name}": _column([metadata.get(name) for _, metadata in described]) for name in fields}
     table = pa.table(columns)
     with path.open("wb") as file:
         with pa.ipc.new_file(file, table.schema) as writer:
@@ -139,7 +156,8 @@ def _column(values: list[Any]) -> pa.Array:
     """Typed where a field always has one type, else each value as JSON."""
     kinds = {type(value) for value in values if value is not None}
     if len(kinds) == 1 and kinds <= {str, int, float, bool}:
-        return pa.array(values)
+        with suppress(OverflowError, pa.ArrowInvalid):  # whole numbers of more than 64 bits
+            return pa.array(values)
     return pa.array([None if value is None else json.dumps(value, sort_keys=True) for value in values], pa.string())
 
 

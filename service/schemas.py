@@ -10,7 +10,7 @@ MAX_K = 1000
 Number = Annotated[int, Field(ge=-(2**63), lt=2**63)] | Annotated[float, Field(allow_inf_nan=False)]
 Plain = str | bool | Number | None
 Metadata = dict[str, Plain | list[Plain]]
-METADATA: TypeAdapter[Metadata] = TypeAdapter(Metadata, config=ConfigDict(strict=True))
+METADATA: TypeAdapter[Metadata] = TypeAdapter(Metadata)
 
 
 class SearchOptions(BaseModel):

@@ -170,3 +170,17 @@ def test_a_thousand_slow_senders_take_no_place_from_a_search(client, picture):
         assert not any(sender.done() for sender in senders)
     finally:
         client.portal.call(stop, senders)
+
+
+def test_a_busy_server_says_so_before_it_reads_a_body(call, client):
+    async def receive():
+        raise AssertionError("the body was read")
+
+    searches = client.app.state.context.searches
+    free, searches._free = searches._free, 0
+    try:
+        begin, _ = call("POST", "/search", receive, content_type="image/png")
+    finally:
+        searches._free = free
+    assert begin["status"] == 429
+    assert (b"retry-after", b"1") in begin["headers"]

@@ -1,0 +1,109 @@
+"""What a job staged in, a new current generation out; and what no generation needs any more off the disk.
+
+A generation has two segments at most: a base, and what came since. More would cost every search; the second one is
+written anew each time and stays small beside the base, because a tenth of change makes a new base.
+"""
+
+import shutil
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+
+from model.encoder import Encoder
+
+from . import blobs
+from . import generation as generations
+from . import segment as segments
+from .catalog import Catalog, Job
+from .generation import Generation, GenerationError
+from .segment import SegmentError
+
+MERGE_ABOVE = 0.1  # share of rows that are new or dead
+KEPT = 2  # generations: the current one, and the one before for servers that have not followed yet
+
+
+def publish(catalog: Catalog, collection: Path, job: Job, encoder: Encoder) -> tuple[int, int]:
+    """Make what the job staged visible, with a new generation where anything came or went. Returns items added, removed."""
+    state = catalog.state()  # before the keys are read: a change in between is then followed once more, not lost
+    pending = [item.key for item in catalog.pending(job.fingerprint, job)]
+    keys = np.setdiff1d(catalog.live_keys(job=job), np.array(pending, np.int64))
+    stored = _stored(collection, current(catalog, collection), encoder)
+    kept, new = plan(stored or {}, keys)
+    if kept == list(stored or {}) and stored is not None and not len(new) and catalog.staged(job) == (0, 0):
+        return catalog.publish(job, None)
+    if len(new):
+        kept = [*kept, _write_segment(catalog, collection, job, encoder, new)]
+    generation = Generation(
+        number=job.number,
+        fingerprint=job.fingerprint,
+        runtime=encoder.runtime,
+        precision=encoder.precision,
+        segments=kept,
+        change=state.change,
+        pending=pending,
+    )
+    generations.write(collection, generation)
+    return catalog.publish(job, job.number)
+
+
+def plan(stored: dict[str, np.ndarray], keys: np.ndarray) -> tuple[list[str], np.ndarray]:
+    """Segments' names and keys, base first, and the keys to hold → which segments stay, and the keys of a new one."""
+    nothing = np.empty(0, np.int64)
+    base = next(iter(stored.values()), nothing)
+    new, dead = np.setdiff1d(keys, base), np.setdiff1d(base, keys)
+    if len(new) + len(dead) > MERGE_ABOVE * len(keys):
+        return [], keys
+    if len(np.setdiff1d(keys, np.concatenate([nothing, *stored.values()]))) == 0:
+        return list(stored), nothing
+    return list(stored)[:1], new
+
+
+def current(catalog: Catalog, collection: Path) -> Generation | None:
+    """The current generation; None before the first, and where its description is lost: a new one is built then."""
+    number = catalog.state().generation
+    try:
+        return None if number is None else generations.read(collection, number)
+    except GenerationError:
+        return None
+
+
+def sweep(catalog: Catalog, collection: Path) -> None:
+    """Remove what jobs that died left behind, and generations that are past. The caller holds the collection's job lock."""
+    newest = catalog.state().generation or 0  # those above were never published
+    numbers = [int(file.stem) for file in (collection / "generations").glob("*.json") if file.stem.isdigit()]
+    kept = []
+    for number in sorted((number for number in numbers if number <= newest), reverse=True)[:KEPT]:
+        with suppress(GenerationError):
+            kept.append(generations.read(collection, number))
+    _keep_only(collection / "generations", {f"{generation.number}.json" for generation in kept})
+    _keep_only(collection / "segments", {name for generation in kept for name in generation.segments})
+    for draft in (collection / "bundles").glob(".*"):
+        shutil.rmtree(draft)
+    blobs.sweep(collection)
+
+
+def _keep_only(folder: Path, names: set[str]) -> None:
+    for path in folder.glob("*"):
+        if path.name not in names:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _stored(collection: Path, previous: Generation | None, encoder: Encoder) -> dict[str, np.ndarray] | None:
+    """The keys of each segment of the generation before; None where they are of no use to this encoder, or not whole."""
+    if previous is None or (previous.fingerprint, previous.precision) != (encoder.fingerprint, encoder.precision):
+        return None
+    try:
+        for name in previous.segments:
+            segments.verify(collection / "segments" / name)
+        return {name: segments.open(collection / "segments" / name, encoder.fingerprint).keys for name in previous.segments}
+    except SegmentError:
+        return None
+
+
+def _write_segment(catalog: Catalog, collection: Path, job: Job, encoder: Encoder, keys: np.ndarray) -> str:
+    folder = collection / "segments" / f"{job.number:08d}"
+    rows = catalog.vectors(keys.tolist(), job.fingerprint, encoder.dim)
+    segments.write(folder, job.fingerprint, encoder.dim, rows)
+    segments.verify(folder)
+    return folder.name

@@ -1,0 +1,155 @@
+"""What of a folder becomes a picture of the gallery, and what is said about the rest."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from index.gallery import SUFFIXES, Entry, GalleryError, Unreadable, count, scan
+
+
+def touch(root: Path, *names: str) -> None:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"x")
+
+
+def ids(root: Path, **options) -> list[str]:
+    return [found.id for found in scan(root, **options)]
+
+
+def unreadable(root: Path) -> dict[str, str]:
+    return {found.id: found.reason for found in scan(root) if isinstance(found, Unreadable)}
+
+
+def test_the_id_is_the_path_below_the_gallery(tmp_path):
+    touch(tmp_path, "b.png", "a/x.JPEG", "a/b/y.webp")
+    assert ids(tmp_path) == ["b.png", "a/x.JPEG", "a/b/y.webp"]
+    entry = next(iter(scan(tmp_path)))
+    stat = (tmp_path / "b.png").stat()
+    assert entry == Entry("b.png", tmp_path / "b.png", 1, stat.st_mtime_ns, {})
+
+
+def test_what_is_hidden_or_no_picture_is_passed_over(tmp_path):
+    touch(tmp_path, "a.png", ".b.png", ".hidden/c.png", "d.txt", "png", "labels.csv.png", "e.png.part")
+    assert ids(tmp_path) == ["a.png", "labels.csv.png"]
+
+
+def test_a_folder_may_be_called_like_a_picture(tmp_path):
+    touch(tmp_path, "folder.png/a.png")
+    assert ids(tmp_path) == ["folder.png/a.png"]
+
+
+def test_the_collection_in_the_gallery_is_passed_over(tmp_path):
+    touch(tmp_path, "a.png", "pics.lookalike/blobs/b.png", "pics/c.png")
+    assert ids(tmp_path, skip=tmp_path / "pics.lookalike") == ["a.png", "pics/c.png"]
+    assert count(tmp_path, skip=tmp_path / "pics.lookalike") == 2
+
+
+def test_links(tmp_path):
+    touch(tmp_path / "elsewhere", "a.png")
+    gallery = tmp_path / "gallery"
+    gallery.mkdir()
+    (gallery / "file.png").symlink_to(tmp_path / "elsewhere" / "a.png")
+    (gallery / "folder").symlink_to(tmp_path / "elsewhere")
+    (gallery / "up").symlink_to(gallery)
+    (gallery / "nowhere.png").symlink_to("gone.png")
+    (gallery / "loop.png").symlink_to("loop.png")
+    assert ids(gallery) == ["file.png", "loop.png", "nowhere.png"]
+    assert set(unreadable(gallery)) == {"loop.png", "nowhere.png"}
+    assert "No such file" in unreadable(gallery)["nowhere.png"]
+
+
+def test_a_pipe_is_not_opened(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "folder.png").symlink_to(tmp_path.parent)
+    assert set(unreadable(tmp_path)) == {"pipe.png", "folder.png"}
+
+
+def test_names_that_are_not_utf8_are_listed_and_nothing_else_is_lost(tmp_path):
+    touch(tmp_path, "ok.png", "ü.png", os.fsdecode(b"\xff.png"), os.fsdecode(b"\xfe/a.png"))
+    assert set(unreadable(tmp_path)) == {"\\xff.png", "\\xfe/a.png"}
+    assert {found.id for found in scan(tmp_path) if isinstance(found, Entry)} == {"ok.png", "ü.png"}
+    assert all(id.encode() for id in ids(tmp_path))
+
+
+def test_a_folder_that_cannot_be_listed_is_named(tmp_path):
+    """A path longer than the system takes is a fault that not even root may ignore."""
+    touch(tmp_path, "a.png")
+    folder = os.open(tmp_path, os.O_RDONLY)
+    for _ in range(20):
+        os.mkdir("d" * 250, dir_fd=folder)
+        folder, parent = os.open("d" * 250, os.O_RDONLY, dir_fd=folder), folder
+        os.close(parent)
+    os.close(folder)
+    first, closed = scan(tmp_path)
+    assert first.id == "a.png"
+    assert closed.id.endswith("ddd/")
+    assert "The folder cannot be read" in closed.reason
+    assert count(tmp_path) == 2
+
+
+def test_a_gallery_that_is_not_there(tmp_path):
+    for root in (tmp_path / "none", tmp_path / "file"):
+        (tmp_path / "file").touch()
+        with pytest.raises(GalleryError, match="cannot be read"):
+            ids(root)
+        with pytest.raises(GalleryError, match="cannot be read"):
+            count(root)
+
+
+def test_labels_give_metadata(tmp_path):
+    touch(tmp_path, "a/1.png", "2.png")
+    (tmp_path / "labels.csv").write_text(
+        '\ufeffpath,name,style\r\na/1.png,\'tis an "a",\r\n2.png,two,flat,more\r\nnot-there.png,x,y\r\n', encoding="utf-8"
+    )
+    assert {found.id: found.metadata for found in scan(tmp_path)} == {
+        "a/1.png": {"name": '\'tis an "a"'},
+        "2.png": {"name": "two", "style": "flat"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("labels", "sentence"),
+    [
+        (b"file,name\na.png,b\n", "has no column named path"),
+        (b"", "has no column named path"),
+        (b"path,name\na.png,\xff\n", "cannot be read as UTF-8 CSV"),
+        (b"path,name\na.png," + b"x" * 200_000 + b"\n", "cannot be read as UTF-8 CSV"),
+    ],
+)
+def test_labels_that_cannot_be_read_stop_it(tmp_path, labels, sentence):
+    touch(tmp_path, "a.png")
+    (tmp_path / "labels.csv").write_bytes(labels)
+    with pytest.raises(GalleryError, match=sentence):
+        ids(tmp_path)
+
+
+NAMES = st.text("ab.é \n%?", min_size=1, max_size=4).filter(lambda name: name not in (".", ".."))
+FILES = st.tuples(st.lists(NAMES, max_size=3), NAMES, st.sampled_from([*SUFFIXES, ".PNG", ".txt", ""]))
+
+
+@settings(max_examples=60, deadline=None)
+@given(files=st.lists(FILES, max_size=12))
+def test_count_tells_what_scan_finds(files, tmp_path_factory):
+    root = tmp_path_factory.mktemp("gallery")
+    for parts, stem, suffix in files:
+        path = root.joinpath(*parts, stem + suffix)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+        except (FileExistsError, NotADirectoryError, IsADirectoryError):
+            continue
+    expected = {
+        path.relative_to(root).as_posix()
+        for path in root.rglob("*")
+        if path.is_file()
+        and path.name.lower().endswith(tuple(SUFFIXES))
+        and not any(part.startswith(".") for part in path.relative_to(root).parts)
+    }
+    found = ids(root)
+    assert set(found) == expected
+    assert len(found) == len(expected) == count(root)
+    assert found == ids(root)
