@@ -199,6 +199,7 @@ def _index(
     runtime: RuntimeName,
     precision: PrecisionName,
 ) -> Any:
+    from index.gallery import count
     from index.job import run
     from model.bundle import load
     from model.encoder import open_encoder
@@ -206,7 +207,7 @@ def _index(
     opened = load(bundle)
     encoder = open_encoder(opened, runtime, precision)
     with display.progress(console) as progress:
-        task = progress.add_task("Indexing", total=None)
+        task = progress.add_task("Indexing", total=count(gallery))
         return run(
             gallery,
             opened,
