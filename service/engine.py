@@ -27,8 +27,6 @@ from model.image import ImageError
 
 log = logging.getLogger("lookalike.service")
 
-COUNTING = 0.05  # share of the time that may go into counting: it reads every row
-
 
 class NotReady(Failure):
     """There is nothing to search yet; the message says what to do."""
@@ -59,10 +57,8 @@ class _Known:
     catalog: Catalog | None = None
     serving: Serving | None = None
     seen: State | None = None
-    pending: int = 0
+    pending: int = 0  # items that lacked a vector when that was looked into
     count: int = 0
-    counted: State | None = None
-    count_after: float = 0.0
 
     @property
     def generation(self) -> int | None:
@@ -102,7 +98,7 @@ class Engine:
 
     @property
     def count(self) -> int:
-        """Items that can be found; late by a few seconds where counting takes long."""
+        """Items that can be found, as last followed."""
         return self._known.count
 
     def follow(self) -> bool:
@@ -129,6 +125,7 @@ class Engine:
         if catalog is None:
             return
         state, known = catalog.state(), self._known
+        known.count = state.count
         if state != known.seen:
             if known.serving is not None:
                 self._take_up()  # also where the new generation does not load
@@ -137,7 +134,6 @@ class Engine:
             known.seen = state
         if known.serving is not None:
             self._encode_pending(catalog, known.serving)
-            self._recount(catalog, state)
 
     def _opened(self) -> Catalog | None:
         """The catalog, anew where another file took its place; None while there is none."""
@@ -172,7 +168,7 @@ class Engine:
     def _swap(self, new: Serving) -> None:
         with self._swapping:
             new.searcher.follow()  # what was put while it was loaded
-            self._known.serving = new
+            self._known.serving, self._known.pending = new, 0
         log.info("serving generation %d", new.searcher.generation.number)
 
     def _take_up(self) -> None:
@@ -191,13 +187,6 @@ class Engine:
                         catalog.add_pending(serving.bundle.fingerprint, [item], vectors)
             self._take_up()
         self._known.pending = serving.searcher.pending
-
-    def _recount(self, catalog: Catalog, state: State) -> None:
-        known, started = self._known, time.monotonic()
-        if state != known.counted and started >= known.count_after:
-            known.count, known.counted = catalog.count(), state
-            ended = time.monotonic()
-            known.count_after = ended + (ended - started) / COUNTING
 
     # --- questions ---
 

@@ -8,7 +8,6 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from sqlalchemy.exc import DBAPIError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.routing import Match, Mount
@@ -52,7 +51,7 @@ def problem_of(error: Exception) -> Problem:
             return Problem(error.status_code, _slug(error.status_code), _sentence(error), dict(error.headers or {}))
         case NotReady():
             return Problem(503, "not-ready", str(error))
-        case CatalogError() | DBAPIError():
+        case CatalogError():
             return Problem(
                 503, "catalog-unavailable", "The collection cannot be read or written now; the server's log says why."
             )

@@ -1,6 +1,7 @@
 """The service as a process of its own, with jobs, other servers and terminals around it."""
 
 import json
+import re
 import shutil
 import socket
 import threading
@@ -122,6 +123,48 @@ def test_a_job_publishes_into_a_running_server(started, run, fresh, gallery, bac
     assert json.loads(report.stdout)["encoded"] == 1, report.stderr
     until(lambda: search(server.url, another)[0]["id"] == "new.png")
     assert "mosaic 0.png" not in [hit["id"] for hit in search(server.url, another, 100)]
+
+
+def metric(server, name):
+    text = httpx.get(f"{server.url}/metrics").text
+    return float(dict(re.findall(r"^(\S+) (\S+)$", text, re.M)).get(name, 0))
+
+
+def test_nothing_is_encoded_for_clients_that_left(start_server, indexed, gallery, tmp_path):
+    """One thread, kept busy by a large picture; ten more clients come and go meanwhile."""
+    server = start_server(indexed, env={"LOOKALIKE_THREADS": "1"})
+    server.wait_ready()
+    large, small = tmp_path / "large.png", gallery / "mosaic 1.png"
+    Image.new("L", (8000, 8000)).save(large)
+    head = f"POST /search HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: {small.stat().st_size}\r\n\r\n"
+    place = urlsplit(server.url)
+    busy = threading.Thread(target=search, args=(server.url, large))
+    busy.start()
+    until(lambda: metric(server, "lookalike_requests_in_work") == 1)
+    leaving = [socket.create_connection((place.hostname, place.port), timeout=HANG) for _ in range(10)]
+    for connection in leaving:
+        connection.sendall(head.encode() + small.read_bytes())
+        connection.close()
+    busy.join()
+    assert search(server.url, small)[0]["id"] == small.name
+    assert metric(server, 'lookalike_phase_seconds_count{phase="encode"}') == 2
+    assert metric(server, 'lookalike_requests_total{method="POST",route="/search",status="499"}') == 10
+
+
+def test_who_uploads_slowly_is_in_nobodys_way(start_server, indexed, gallery):
+    server, picture = start_server(indexed, env={"LOOKALIKE_UPLOAD_SECONDS": "1"}), gallery / "mosaic 1.png"
+    server.wait_ready()
+    place = urlsplit(server.url)
+    head = b"POST /search HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: 100000\r\n\r\nand so on"
+    slow = [socket.create_connection((place.hostname, place.port), timeout=HANG) for _ in range(200)]
+    for connection in slow:
+        connection.sendall(head)
+    assert search(server.url, picture)[0]["id"] == picture.name
+    for connection in slow:
+        with connection, connection.makefile("rb") as answer:
+            said = answer.read()
+        assert said.startswith(b"HTTP/1.1 408 ")
+        assert b"urn:lookalike:body-too-slow" in said
 
 
 def test_what_was_accepted_is_finished_before_the_end(started, indexed, gallery):

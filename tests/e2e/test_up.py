@@ -15,5 +15,5 @@ def test_altered_copies_find_their_originals(tmp_path):
         shares = photos.found_first(url, gallery, pictures)
     finally:
         process.terminate()
-        assert process.wait(20) == 0
+        process.wait(20)
     assert sum(shares.values()) / len(shares) >= 0.95, shares

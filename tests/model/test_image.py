@@ -328,6 +328,26 @@ def test_what_is_no_picture_is_told_apart(data: bytes, sentence: str) -> None:
             read(data)
 
 
+PNG = FILES["png"]
+MIDDLE = PNG.index(b"IDAT") - 4
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        PNG[:8] + chunk(b"IHDR", bytes(5)) + PNG[33:],
+        PNG[:8] + PNG[33:],
+        PNG[:MIDDLE] + chunk(b"zTXt", b"bomb\0\0" + zlib.compress(bytes(10**7))) + PNG[MIDDLE:],
+        PNG[:MIDDLE] + b"\0\0\0\x09IDAT" + PNG[MIDDLE + 8 : MIDDLE + 40],
+        PNG[:-60] + bytes(60),
+    ],
+    ids=["short header", "no header", "bomb in a text", "no chunk after the first", "end of zeros"],
+)
+def test_errors_of_every_kind_are_image_errors(data: bytes) -> None:
+    with pytest.raises(ImageError):
+        decode(data)
+
+
 @pytest.mark.parametrize(
     "magic", [b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"BM", b"II*\0", b"RIFF\x99\0\0\0WEBPVP8 "]
 )

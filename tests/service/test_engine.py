@@ -2,9 +2,7 @@
 
 import shutil
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
-from types import SimpleNamespace
 
 import pytest
 from odd_ids import NAMES
@@ -39,14 +37,6 @@ def ids(engine, picture, k=100):
     return [hit.item.id for hit in engine.search(picture, k).hits]
 
 
-def counts(engine, items):
-    """Counting may come a little later than the items."""
-    end = time.monotonic() + 30
-    while engine.follow() and engine.count != items and time.monotonic() < end:
-        time.sleep(0.01)
-    return engine.count == items
-
-
 def reindex(gallery, bundle, collection):
     return job.run(gallery, bundle, open_encoder(bundle, "openvino"), collection)
 
@@ -56,7 +46,7 @@ def test_changes_of_another_server(engine, also, another, picture):
     assert ids(engine, another)[0] == "new"
     assert also.follow()
     assert ids(also, another)[0] == "new"
-    assert counts(also, len(NAMES) + 1)
+    assert also.count == len(NAMES) + 1
     engine.delete("plain.png")
     assert "plain.png" not in ids(also, picture)  # before it follows
 
@@ -202,7 +192,8 @@ def test_what_no_failure_foresaw_does_not_end_the_follower_either(engine, monkey
     assert len(caplog.records) == 1
     assert "Input/output error" in caplog.text
     engine.put("new", another, {})
-    assert counts(engine, len(NAMES) + 1)
+    assert engine.follow()
+    assert engine.count == len(NAMES) + 1
 
 
 def test_a_collection_whose_first_job_is_still_running(indexed, tmp_path, backbone):
@@ -220,27 +211,6 @@ def test_a_collection_whose_first_job_is_still_running(indexed, tmp_path, backbo
     assert engine.follow()
     assert engine.count == len(NAMES)
     engine.close()
-
-
-def test_counting_takes_a_small_share_of_the_time(engine, another, monkeypatch):
-    counted, now, count = [], [time.monotonic() + 100], Catalog.count
-
-    def slow(catalog):
-        counted.append(now[0])
-        now[0] += 2
-        return count(catalog)
-
-    clock = SimpleNamespace(monotonic=lambda: now[0], perf_counter=time.perf_counter, time_ns=time.time_ns)
-    monkeypatch.setattr(Catalog, "count", slow)
-    monkeypatch.setattr(service.engine, "time", clock)
-    for number in range(100):
-        engine.put(f"new {number}", another, {})
-        engine.follow()
-        now[0] += 1
-    assert len(counted) == 3  # in a hundred seconds, two seconds each
-    now[0] += 100
-    engine.follow()
-    assert engine.count == len(NAMES) + 100
 
 
 def test_a_file_that_changed_since_is_not_shown(engine, fresh, another):

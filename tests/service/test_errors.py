@@ -1,9 +1,9 @@
 import logging
 
 import pytest
-import sqlalchemy as sa
 from starlette.testclient import TestClient
 
+from index.catalog import CatalogError
 from service.app import create_app
 from service.settings import Settings
 
@@ -62,7 +62,7 @@ def test_what_nobody_expected_is_logged_with_its_id_and_not_told(tmp_path, check
 @pytest.mark.parametrize(
     ("error", "status", "kind"),
     [
-        (sa.exc.OperationalError("SELECT", {}, Exception("disk I/O error")), 503, "catalog-unavailable"),
+        (CatalogError("/srv/catalog.sqlite cannot be used (disk I/O error)."), 503, "catalog-unavailable"),
         (OSError(28, "No space left on device"), 507, "disk-full"),
         (OSError(5, "Input/output error"), 500, "internal"),
     ],

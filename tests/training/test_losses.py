@@ -54,11 +54,18 @@ def test_gradient_of_the_regulariser(centers: int, angle: float) -> None:
     assert torch.autograd.gradcheck(lambda w: spread(functional.normalize(w, dim=2)), weight, eps=1e-7, atol=1e-5, rtol=1e-3)
 
 
-@pytest.mark.parametrize("angle", [0.3, 1.0])
+@pytest.mark.parametrize("angle", [0, 1e-2, 0.3, 1.0])
 def test_the_regulariser_is_the_mean_distance_of_centres(angle: float) -> None:
     weight = functional.normalize(fan(4, 3, angle), dim=2)
-    chords = [2 * math.sin(abs(i - j) * angle / 2) for i in range(3) for j in range(i)]
-    assert spread(weight).item() == pytest.approx(sum(chords) / 3 / 2, rel=1e-4)  # eq. 8 halves the mean over pairs
+    chords = [math.sqrt(4 * math.sin((i - j) * angle / 2) ** 2 + 1e-5) for i in range(3) for j in range(i)]
+    assert spread(weight).item() == pytest.approx(sum(chords) / 3 / 2)  # eq. 8 halves the mean over pairs
+
+
+def test_the_regulariser_bears_rounded_centres() -> None:
+    weight = (1.001 * functional.normalize(fan(4, 3, 0), dim=2)).requires_grad_()  # cosines above 1
+    value = spread(weight)
+    value.backward()
+    assert value.isfinite() and weight.grad.isfinite().all()
 
 
 def test_one_centre_has_no_regulariser() -> None:
