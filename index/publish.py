@@ -30,7 +30,7 @@ def publish(catalog: Catalog, collection: Path, job: Job, encoder: Encoder) -> t
     keys = np.setdiff1d(catalog.live_keys(job=job), np.array(pending, np.int64))
     stored = _stored(collection, current(catalog, collection), encoder)
     kept, new = plan(stored or {}, keys)
-    if kept == list(stored or {}) and stored is not None and not len(new) and catalog.staged(job) == (0, 0):
+    if stored is not None and kept == list(stored) and len(new) == 0 and catalog.staged(job) == (0, 0):
         return catalog.publish(job, None)
     if len(new):
         kept = [*kept, _write_segment(catalog, collection, job, encoder, new)]

@@ -89,7 +89,7 @@ def backbone(tmp_path_factory) -> Bundle:
 @pytest.fixture(scope="session")
 def bundle(dataset: Dataset, tmp_path_factory) -> Bundle:
     """A bundle that was really trained, for a few seconds, on the slice."""
-    config = TrainingConfig(epochs=4, image_size=96, train_size=80)
+    config = TrainingConfig(epochs=10, image_size=96, train_size=64)
     with Progress() as progress:
         return train(dataset, tmp_path_factory.mktemp("bundles") / "trained", config, "family", progress)
 

@@ -2,7 +2,8 @@
 
 import ctypes
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,25 +53,21 @@ def fit(pixels: np.ndarray, labels: Sequence[str], config: TrainingConfig, repor
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _one_cycle(step / steps, config.warm_up))
     network.train()
     freeze_batch_norm(network)
-    if device.type == "cpu":
-        depthwise_in_float32(network)
-        keep_freed_memory()
-        # Gradients fade into denormal numbers, and a step that meets them takes twice as long.
-        torch.set_flush_denormal(True)
 
     number, mean_loss = 0, math.nan
-    for epoch in range(config.epochs):
-        changes = draws(config.seed, epoch, len(images))
-        for rows in _shuffled(config.seed, epoch, len(images)).split(config.batch):
-            batch = augment(images[rows].to(device), changes[rows].to(device), config.augmentation, config.train_size)
-            loss = _loss(network, loss_of, batch.contiguous(memory_format=torch.channels_last), targets[rows].to(device))
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-            number += 1
-            mean_loss = _running_mean(mean_loss, loss.item(), number, epoch)
-            report(Step(number, steps, len(rows), mean_loss))
+    with _quick_on_cpu(network) if device.type == "cpu" else nullcontext():
+        for epoch in range(config.epochs):
+            changes = draws(config.seed, epoch, len(images))
+            for rows in _shuffled(config.seed, epoch, len(images)).split(config.batch):
+                batch = augment(images[rows].to(device), changes[rows].to(device), config.augmentation, config.train_size)
+                loss = _loss(network, loss_of, batch.contiguous(memory_format=torch.channels_last), targets[rows].to(device))
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                optimizer.step()
+                schedule.step()
+                number += 1
+                mean_loss = _running_mean(mean_loss, loss.item(), number, epoch)
+                report(Step(number, steps, len(rows), mean_loss))
     trained = EmbeddingNetwork(architecture(config), pretrained=False)
     trained.load_state_dict(network.state_dict())
     return trained.eval()
@@ -81,6 +78,18 @@ def freeze_batch_norm(network: nn.Module) -> None:
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.eval()
+
+
+@contextmanager
+def _quick_on_cpu(network: nn.Module) -> Iterator[None]:
+    depthwise_in_float32(network)
+    keep_freed_memory()
+    # Gradients fade into denormal numbers, and a step that meets them takes twice as long.
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
 
 
 def depthwise_in_float32(network: nn.Module) -> None:

@@ -38,20 +38,21 @@ class Gallery:
 
     def change(self) -> None:
         self.round += 1
-        chosen = self.random.sample(sorted(self.state), 125)
-        for id in chosen[:90]:
+        chosen = self.random.sample(sorted(self.state), 100)
+        painted, renamed, removed, labelled = chosen[:80], chosen[80:84], chosen[84:87], chosen[87:]
+        for id in painted:
             self._paint(id)
-        for id in chosen[90:100]:
+        for id in renamed:
             (self.root / id).rename(self.root / f"renamed-{self.round}-{id[-12:]}")
             self.state[f"renamed-{self.round}-{id[-12:]}"] = self.round
             del self.state[id]
-        for id in chosen[100:105]:
+        for id in removed:
             (self.root / id).unlink()
             del self.state[id]
-        for number in range(self.random.randrange(10)):
+        for number in range(self.random.randrange(7)):
             shutil.copy(self.random.choice(self.sources), self.root / f"new-{self.round}-{number}.png")
             self._paint(f"new-{self.round}-{number}.png")
-        self.state |= dict.fromkeys([*chosen[:90], *chosen[105:]], self.round)
+        self.state |= dict.fromkeys(labelled, self.round)
         self._label()
 
     def _paint(self, id: str) -> None:
@@ -94,7 +95,7 @@ class Searches:
                     self.answers.append((body["index"]["generation"], items, body["index"]["count"]))
                 except Exception as error:  # whatever goes wrong is what this test looks for
                     self.errors.append(error)
-                time.sleep(0.02)
+                time.sleep(0.05)
 
     def __exit__(self, *_: object) -> None:
         self._ended.set()

@@ -10,7 +10,7 @@ from miniatures import CountingEncoder, content, make_bundle, picture, write
 
 from index import generation as generations
 from index import job as jobs
-from index.catalog import CatalogError
+from index.catalog import Catalog, CatalogError
 from index.gallery import GalleryError
 from index.job import JobError
 from model import Failure
@@ -329,6 +329,28 @@ def test_what_the_service_changes_meanwhile_stays(shop, monkeypatch):
     assert report.count == catalog.count() == len(shop.found())
     shop.index()
     assert len(shop.found()) == 40
+    catalog.close()
+
+
+@pytest.mark.parametrize("later", [False, True])
+def test_what_is_put_while_the_segment_is_made_is_found(shop, monkeypatch, later):
+    """Just before or just after the keys of the new generation are read."""
+    shop.fill(range(3))
+    shop.index()
+    shop.fill([3])
+    catalog, live_keys = shop.catalog(), Catalog.live_keys
+
+    def put_meanwhile(self, **given):
+        if given.keys() != {"job"}:
+            return live_keys(self, **given)
+        keys = live_keys(self, **given) if later else None
+        shop.upload(catalog, "x", 100)
+        catalog.delete("0.png")
+        return keys if later else live_keys(self, **given)
+
+    monkeypatch.setattr(Catalog, "live_keys", put_meanwhile)
+    shop.index()
+    assert set(shop.found()) == names([1, 2, 3]) | {"x"}
     catalog.close()
 
 
