@@ -44,7 +44,7 @@ def figures(console: Console, found: dict[str, Any]) -> None:
     _rows(table, found, "")
     if "masked" in bundle:
         table.add_section()
-        _rows(table, {who: figures["masked"] for who, figures in found.items()}, f", other {bundle['masked']['by']} only")
+        _rows(table, {who: figures["masked"] for who, figures in found.items()}, f", other {bundle['masked']['by']}")
     console.print(table)
 
 

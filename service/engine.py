@@ -125,13 +125,12 @@ class Engine:
         if catalog is None:
             return
         state, known = catalog.state(), self._known
-        known.count = state.count
         if state != known.seen:
             if known.serving is not None:
                 self._take_up()  # also where the new generation does not load
             if state.generation is not None and state.generation != known.generation:
                 self._swap(self._load(catalog, state.generation))
-            known.seen = state
+            known.seen, known.count = state, state.count
         if known.serving is not None:
             self._encode_pending(catalog, known.serving)
 
