@@ -41,7 +41,10 @@ def test_index_lists_what_it_cannot_read(run, emoji_slice, bundle, tmp_path):
         (("train", "--data", "{data}", "--to", "{tmp}/b", "--mask", "artist"), "has no column 'artist'"),
         (("evaluate", "{tmp}", "--data", "{data}"), "is not a bundle: it has no bundle.json"),
         (("index", "{data}", "--bundle", "{tmp}", "--to", "{tmp}/c"), "is not a bundle"),
-        (("index", "/nonexistent", "--bundle", "{bundle}", "--to", "{tmp}/c"), "/nonexistent is not a folder"),
+        (
+            ("index", "/nonexistent", "--bundle", "{bundle}", "--to", "{tmp}/c"),
+            "/nonexistent cannot be read (No such file or directory)",
+        ),
         (("up", "/nonexistent"), "/nonexistent is not a folder"),
         (("search", "/nonexistent.png"), "/nonexistent.png: No such file or directory"),
         (("search", "{data}/1f43b/noto.png", "--url", "http://127.0.0.1:9"), "No service answers at http://127.0.0.1:9"),
