@@ -9,8 +9,9 @@ import time
 from pathlib import Path
 from uuid import uuid4
 
+from model.bundle import sync
+
 from .catalog import API_ORIGIN, Catalog, Item
-from .segment import sync_folder
 
 _DRAFT_LIVES = 24 * 3600  # seconds: an older draft is of a process that died
 
@@ -27,7 +28,7 @@ def write(collection: Path, content: str, data: bytes) -> None:
                 file.flush()
                 os.fsync(file.fileno())
             draft.rename(final)
-        sync_folder(final.parent)  # also for one that exists: whoever is writing it may not have come to this yet
+        sync(final.parent)  # also for one that exists: whoever is writing it may not have come to this yet
     finally:
         draft.unlink(missing_ok=True)
 

@@ -10,9 +10,8 @@ from typing import Literal
 from pydantic import BaseModel, ValidationError
 
 from model import Failure
+from model.bundle import sync
 from model.encoder import Precision
-
-from .segment import sync_folder
 
 
 class GenerationError(Failure):
@@ -52,4 +51,4 @@ def write(collection: Path, generation: Generation) -> None:
         file.flush()
         os.fsync(file.fileno())
     draft.rename(final)
-    sync_folder(final.parent)
+    sync(final.parent)

@@ -28,7 +28,6 @@ from . import blobs
 from .catalog import API_ORIGIN, Catalog, Fault, Item, Job, Known, NewItem, batched
 from .gallery import Entry, Unreadable, scan
 from .publish import current, publish, sweep
-from .segment import sync_folder
 
 BATCH = 128  # files a commit
 MAX_FILE = 256 * 2**20  # bytes
@@ -97,7 +96,7 @@ def run(
     try:
         for folder in (place, place / "bundles", place / "generations", place / "segments"):
             folder.mkdir(parents=True, exist_ok=True)
-        sync_folder(place)
+        bundles.sync(place)
         with _only_job(place):
             catalog = Catalog(place, create=True)
             try:

@@ -4,7 +4,6 @@
 for which fingerprint, and each file's SHA-256. Vectors are mapped, not read: processes share them.
 """
 
-import hashlib
 import json
 import os
 import shutil
@@ -20,6 +19,7 @@ import pyarrow as pa
 from pydantic import BaseModel
 
 from model import Failure
+from model.bundle import file_digest, sync
 
 from .catalog import Item
 
@@ -65,14 +65,14 @@ def write(folder: Path, fingerprint: str, dim: int, rows: Iterable[tuple[Item, n
     try:
         described = _write_vectors(draft, rows)
         _write_columns(draft / "columns.arrow", described)
-        files = {file.name: _digest(file) for file in sorted(draft.iterdir())}
+        files = {file.name: file_digest(file) for file in sorted(draft.iterdir())}
         manifest = Manifest(fingerprint=fingerprint, dim=dim, count=len(described), files=files)
         with (draft / MANIFEST).open("wb") as file:
             file.write(manifest.model_dump_json(indent=2).encode())
             _sync(file)
         draft.rename(folder)
-        sync_folder(folder)
-        sync_folder(folder.parent)
+        sync(folder)
+        sync(folder.parent)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return len(described)
@@ -99,20 +99,11 @@ def verify(folder: Path) -> None:
     """Read every file back. Raises ``SegmentError`` when one is not what was written."""
     for name, digest in _manifest(folder).files.items():
         try:
-            found = _digest(folder / name)
+            found = file_digest(folder / name)
         except OSError as error:
             raise _damaged(folder, error) from error
         if found != digest:
             raise _damaged(folder, f"{name} holds something else than was written")
-
-
-def sync_folder(folder: Path) -> None:
-    """Force a folder's entries to disk: only then does a rename survive a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _manifest(folder: Path) -> Manifest:
@@ -159,11 +150,6 @@ def _column(values: list[Any]) -> pa.Array:
         with suppress(OverflowError, pa.ArrowInvalid):  # whole numbers of more than 64 bits
             return pa.array(values)
     return pa.array([None if value is None else json.dumps(value, sort_keys=True) for value in values], pa.string())
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _sync(file: BinaryIO) -> None:
