@@ -13,6 +13,7 @@ from PIL import Image, UnidentifiedImageError
 
 from . import Failure
 
+SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")  # how picture files are called
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 MEDIA_TYPES = {
     "JPEG": "image/jpeg",

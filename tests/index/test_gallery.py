@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from index.gallery import SUFFIXES, Entry, GalleryError, Unreadable, count, scan
+from index.gallery import Entry, GalleryError, Unreadable, count, scan
+from model.image import SUFFIXES
 
 
 def touch(root: Path, *names: str) -> None:

@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from model.image import SUFFIXES
+
 from . import DataError
 from .split import hash_split
 
 SPLITS = ("train", "validation", "test")
 PROPORTIONS = {"train": 0.7, "validation": 0.15, "test": 0.15}
-SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
 
 
 @dataclass(frozen=True)
