@@ -24,6 +24,7 @@ MEDIA_TYPES = {
     "BMP": "image/bmp",
     "TIFF": "image/tiff",
 }
+Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels of the upright picture
 MAX_PIXELS = 80_000_000  # below Pillow's own alarm; a plain RGB copy of this many takes 240 MB
 
 # What libjpeg only warns of when it made up a part of the picture.
@@ -74,6 +75,14 @@ def decode(data: bytes, *, shorter_side: int = 0, max_pixels: int = MAX_PIXELS) 
         raise DamagedImage(f"The {header.format} picture is damaged or cut short ({error}).") from error
     turn = _UPRIGHT.get(_orientation(header))
     return picture.transpose(turn) if turn is not None else picture
+
+
+def upright_size(data: bytes) -> tuple[int, int]:
+    """Width and height of the upright picture, from its header alone. Raises an ``ImageError``."""
+    header = _open(data)
+    width, height = header.size
+    turned = header.format != "TIFF" and _orientation(header) in (5, 6, 7, 8)  # of a TIFF, Pillow tells the upright size
+    return (height, width) if turned else (width, height)
 
 
 def media_type(data: bytes) -> str:

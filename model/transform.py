@@ -3,13 +3,14 @@
 Normalising belongs to the network's graph, so that it runs compiled and cannot differ between runtimes.
 """
 
+import math
 from typing import Literal
 
 import numpy as np
 from PIL import Image
 from pydantic import BaseModel, ConfigDict
 
-from .image import MAX_PIXELS, decode
+from .image import MAX_PIXELS, Box, decode, upright_size
 
 RULES = 1  # raise when decoding or resizing changes what a vector would be: it is part of every fingerprint
 
@@ -26,9 +27,20 @@ class Transform(BaseModel):
     size: int = 224
     fit: Literal["pad", "crop"] = "pad"
 
-    def __call__(self, data: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-        """Encoded bytes → uint8 [size, size, 3]. Raises ``model.image.ImageError``."""
-        return self.apply(decode(data, shorter_side=self._scaled, max_pixels=max_pixels))
+    def __call__(self, data: bytes, max_pixels: int = MAX_PIXELS, box: Box | None = None) -> np.ndarray:
+        """Encoded bytes → uint8 [size, size, 3]; with ``box``, of that part alone. Raises ``model.image.ImageError``."""
+        return self.apply(self.decode(data, max_pixels, box))
+
+    def decode(self, data: bytes, max_pixels: int = MAX_PIXELS, box: Box | None = None) -> Image.Image:
+        """The picture, or what lies in ``box``, no larger than ``apply`` can use. Raises ``model.image.ImageError``."""
+        if box is None:
+            return decode(data, shorter_side=self._scaled, max_pixels=max_pixels)
+        whole = upright_size(data)
+        part = min(box[2] - box[0], box[3] - box[1])
+        picture = decode(data, shorter_side=math.ceil(self._scaled * min(whole) / part), max_pixels=max_pixels)
+        across, down = (have / had for have, had in zip(picture.size, whole, strict=True))
+        left, top = min(picture.width - 1, round(box[0] * across)), min(picture.height - 1, round(box[1] * down))
+        return picture.crop((left, top, max(left + 1, round(box[2] * across)), max(top + 1, round(box[3] * down))))
 
     def apply(self, picture: Image.Image) -> np.ndarray:
         """An RGB picture → uint8 [size, size, 3]."""

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from model.image import DamagedImage, ImageError, ImageTooLarge, NotAnImage, decode, media_type
+from model.image import DamagedImage, ImageError, ImageTooLarge, NotAnImage, decode, media_type, upright_size
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Pillow warns of what it then raises for
 
@@ -136,6 +136,18 @@ def test_orientation_of_grey_and_scaled_jpegs(orientation: int) -> None:
     assert difference(scaled, GRADIENT) < 3
     grey = decode(encoded(stored(GRADIENT, orientation).convert("L"), "JPEG", exif=exif, quality=95))
     assert difference(grey, PICTURE.convert("L").convert("RGB")) < 3
+
+
+@pytest.mark.parametrize("orientation", SIDES)
+@pytest.mark.parametrize("name", FORMS)
+def test_the_size_is_that_of_the_upright_picture(name: str, orientation: int) -> None:
+    form, options = FORMS[name]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    turned = encoded(stored(GRADIENT, orientation), form, **options, **({} if form == "GIF" else {"exif": exif}))
+    assert upright_size(turned) == decode(turned).size
+    if form not in ("GIF", "BMP"):  # which have no place for an orientation
+        assert upright_size(turned) == (WIDTH, HEIGHT)
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF"])
@@ -323,7 +335,7 @@ def test_a_jpeg_with_bytes_too_many_is_whole(name: str, extra: bytes) -> None:
     ],
 )
 def test_what_is_no_picture_is_told_apart(data: bytes, sentence: str) -> None:
-    for read in (decode, media_type):
+    for read in (decode, media_type, upright_size):
         with pytest.raises(NotAnImage, match=sentence):
             read(data)
 
@@ -376,4 +388,5 @@ def test_whatever_happens_to_a_file_it_is_a_picture_or_an_image_error(name: str,
         return
     assert picture.mode == "RGB" and min(picture.size) > 0
     assert media_type(data).startswith("image/")
+    assert upright_size(data)[0] > 0
     assert np.array_equal(decode(data, shorter_side=9, max_pixels=10**6), picture)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 from pydantic import ValidationError
 
 from model.image import ImageTooLarge
@@ -93,3 +93,52 @@ def test_a_transform_is_a_value() -> None:
         Transform(fit="stretch")
     with pytest.raises(ValidationError):
         Transform().size = 5
+
+
+# Boxes
+
+
+def clouds(width: int, height: int) -> Image.Image:
+    noise = np.random.default_rng(width).integers(0, 256, (6, 8, 3), np.uint8)
+    return Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC)
+
+
+def encoded(picture: Image.Image, form: str, **options) -> bytes:
+    file = io.BytesIO()
+    picture.save(file, form, **options)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("fit", ["pad", "crop"])
+@given(data=st.data(), width=st.integers(1, 60), height=st.integers(1, 60))
+@settings(max_examples=40, deadline=None)
+def test_a_box_is_the_same_as_the_part_cut_out_by_hand(data: st.DataObject, fit: str, width: int, height: int) -> None:
+    left, top = data.draw(st.integers(0, width - 1)), data.draw(st.integers(0, height - 1))
+    box = (left, top, data.draw(st.integers(left + 1, width)), data.draw(st.integers(top + 1, height)))
+    picture, transform = clouds(width, height), Transform(size=24, fit=fit)
+    np.testing.assert_array_equal(transform(encoded(picture, "PNG"), box=box), transform.apply(picture.crop(box)))
+
+
+@pytest.mark.parametrize("fit", ["pad", "crop"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("box", [(0, 0, 640, 480), (304, 40, 624, 440), (0, 296, 104, 480)])
+def test_a_box_of_a_turned_jpeg_that_is_decoded_at_a_smaller_scale(fit: str, orientation: int, box: tuple) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored = clouds(640, 480) if orientation < 5 else clouds(480, 640)
+    file, transform = encoded(stored, "JPEG", quality=95, exif=exif), Transform(size=24, fit=fit)
+    upright = ImageOps.exif_transpose(Image.open(io.BytesIO(file)))
+    expected = transform.apply(upright.crop(box)).astype(int)
+    assert upright.size == (640, 480)
+    assert np.abs(transform(file, box=box) - expected).mean() < 6  # another part differs by 30 and more
+
+
+@pytest.mark.parametrize("box", [(0.4, 0.4, 1.4, 1.4), (46.9, 34.9, 47.9, 35.9), (47.5, 0, 48, 36), (0, 0, 48, 0.25)])
+@pytest.mark.parametrize("form", ["PNG", "JPEG"])
+def test_a_box_of_parts_of_pixels_holds_a_pixel_at_least(box: tuple, form: str) -> None:
+    assert Transform(size=24)(encoded(clouds(48, 36), form), box=box).shape == (24, 24, 3)
+
+
+def test_the_limit_of_pixels_holds_for_the_whole_picture() -> None:
+    with pytest.raises(ImageTooLarge):
+        Transform()(jpeg(Image.new("RGB", (40, 40))), max_pixels=1599, box=(0, 0, 5, 5))
