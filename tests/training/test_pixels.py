@@ -1,46 +1,121 @@
-"""Files become one array, in order; what cannot be read is named."""
+"""Files become one array, in order; what cannot be read is told by its row."""
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from model.image import decode
 from model.transform import Transform
 from training.datasets import DataError
-from training.datasets.pixels import decode_all
+from training.datasets.labels import Dataset
+from training.datasets.pixels import look
+
+SMALL = Transform(size=16)
+COUNT = 70  # more than a thread takes at a time
+
+
+def dataset(root: Path, names: list[str], **columns: list[str]) -> Dataset:
+    table = {"path": names, "label": ["cat"] * len(names), "split": ["train"] * len(names), **columns}
+    return Dataset(root, table, range(1, len(names) + 1))
 
 
 @pytest.fixture
-def paths(tmp_path: Path) -> list[Path]:
-    found = [tmp_path / f"{value}.png" for value in range(30)]
-    for value, path in enumerate(found):
-        Image.new("RGB", (20, 10 + value), (value, 0, 0)).save(path)
+def names(tmp_path: Path) -> list[str]:
+    found = [f"{value}.png" for value in range(COUNT)]
+    for value, name in enumerate(found):
+        Image.new("RGB", (20, 10 + value), (value, 0, 0)).save(tmp_path / name)
     return found
 
 
 @pytest.mark.parametrize("fit", ["pad", "crop"])
-def test_rows_are_in_the_order_of_the_paths(paths: list[Path], fit: str) -> None:
+def test_rows_are_in_the_order_of_the_table(names: list[str], fit: str, tmp_path: Path) -> None:
     transform, heard = Transform(size=16, fit=fit), []
-    pixels = decode_all(paths, transform, heard.append)
-    assert pixels.shape == (30, 16, 16, 3) and pixels.dtype == np.uint8
-    assert pixels[:, 8, 8, 0].tolist() == list(range(30))
-    assert heard == [1] * 30
-    np.testing.assert_array_equal(pixels[7], transform(paths[7].read_bytes()))
+    found = look(dataset(tmp_path, names), transform, heard.append)
+    assert found.pixels.shape == (COUNT, 16, 16, 3) and found.pixels.dtype == np.uint8
+    assert found.pixels[:, 8, 8, 0].tolist() == list(range(COUNT))
+    assert heard == [1] * COUNT
+    file = (tmp_path / names[7]).read_bytes()
+    np.testing.assert_array_equal(found.pixels[7], transform(file))
+    assert found.contents[7] == hashlib.sha256(file).hexdigest()
+    assert found.faults == {}
 
 
-def test_every_file_that_cannot_be_read_is_named(paths: list[Path]) -> None:
-    paths[3].write_bytes(paths[3].read_bytes()[:40])
-    paths[8].write_text("no picture")
-    paths[12].unlink()
+def test_every_file_that_cannot_be_read_is_told(names: list[str], tmp_path: Path) -> None:
+    (tmp_path / names[3]).write_bytes((tmp_path / names[3]).read_bytes()[:40])
+    (tmp_path / names[8]).write_text("no picture")
+    (tmp_path / names[12]).unlink()
+    (tmp_path / names[40]).unlink()
+    (tmp_path / names[40]).mkdir()
+    names[41], names[42], names[43] = "a\0b.png", "x" * 999, "\ud800.png"
     heard: list[int] = []
-    with pytest.raises(DataError) as caught:
-        decode_all(paths, Transform(size=16), heard.append)
-    lines = str(caught.value).splitlines()
-    assert lines[0].startswith("3 images cannot be read")
-    assert [line.strip().split(": ")[0] for line in lines[1:]] == [str(paths[row]) for row in (3, 8, 12)]
-    assert sum(heard) == 30
+    found = look(dataset(tmp_path, names), SMALL, heard.append)
+    assert {row: kind for row, (kind, _) in found.faults.items()} == {
+        3: "unreadable-image",
+        8: "unreadable-image",
+        12: "missing-file",
+        40: "unreadable-image",
+        41: "unreadable-image",
+        42: "unreadable-image",
+        43: "unreadable-image",
+    }
+    assert found.faults[12][1] == "12.png: the file does not exist"
+    assert "is not a JPEG" in found.faults[8][1] and "Is a directory" in found.faults[40][1]
+    assert [found.contents[row] for row in found.faults] == [""] * 7
+    assert not found.pixels[list(found.faults)].any()
+    assert len(heard) == COUNT
 
 
-def test_no_pictures_are_an_empty_array() -> None:
-    assert decode_all([], Transform(size=16)).shape == (0, 16, 16, 3)
+def test_no_pictures_are_an_empty_array(tmp_path: Path) -> None:
+    assert look(dataset(tmp_path, []), SMALL).pixels.shape == (0, 16, 16, 3)
+
+
+def test_more_than_fits_in_memory_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="2 images of 10000000 × 10000000 pixels need 600,000 GB of memory"):
+        look(dataset(tmp_path, ["1.png", "2.png"]), Transform(size=10**7))
+
+
+# Boxes
+
+WIDTH, HEIGHT = 40, 30
+
+
+@pytest.fixture
+def noise(tmp_path: Path) -> Path:
+    pixels = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "noise.png")
+    return tmp_path
+
+
+def test_only_the_box_is_seen(noise: Path) -> None:
+    boxes = ["", "3,4,23,29", "[0, 0, 40, 30]", "39,29,40,30"]
+    found = look(dataset(noise, ["noise.png"] * 4, box=boxes), SMALL)
+    picture = decode((noise / "noise.png").read_bytes())
+    by_hand = [picture, picture.crop((3, 4, 23, 29)), picture, picture.crop((39, 29, 40, 30))]
+    np.testing.assert_array_equal(found.pixels, [SMALL.apply(part) for part in by_hand])
+    assert len(set(found.contents)) == 4
+
+
+def test_a_box_of_a_turned_jpeg_is_in_pixels_of_the_upright_picture(tmp_path: Path) -> None:
+    upright = np.random.default_rng(1).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # stored lying on its left side
+    Image.fromarray(np.ascontiguousarray(np.rot90(upright))).save(tmp_path / "turned.jpg", exif=exif, quality=95)
+    found = look(dataset(tmp_path, ["turned.jpg"] * 2, box=["25,2,40,22", "2,25,22,40"]), SMALL)
+    picture = decode((tmp_path / "turned.jpg").read_bytes())
+    assert picture.size == (WIDTH, HEIGHT)
+    np.testing.assert_array_equal(found.pixels[0], SMALL.apply(picture.crop((25, 2, 40, 22))))
+    assert {row: kind for row, (kind, _) in found.faults.items()} == {1: "box-outside"}
+
+
+@pytest.mark.parametrize("box", ["-1,0,9,9", "0,-1,9,9", "0,0,41,9", "0,0,9,31", "0,0,40.5,9", "0,0,inf,9", "90,90,99,99"])
+def test_a_box_that_leaves_the_picture_is_told(box: str, noise: Path) -> None:
+    found = look(dataset(noise, ["noise.png"], box=[box]), SMALL)
+    assert found.faults == {0: ("box-outside", f"noise.png: the box {box} leaves the picture of 40 × 30 pixels")}
+
+
+def test_equal_boxes_are_equal_content_however_they_are_written(noise: Path) -> None:
+    found = look(dataset(noise, ["noise.png"] * 2, box=["1,2,30,20", "[1.0, 2, 30, 20]"]), SMALL)
+    assert found.contents[0] == found.contents[1] != ""
