@@ -1,98 +1,127 @@
-"""Vectors and labels in, retrieval figures out. One immutable kNN result feeds every figure.
+"""The neighbours of every query in, retrieval figures out: over all queries, by class, and with intervals over classes.
 
-Definitions: R@k (is one of the first k hits right?) as in the SoftTriple paper; MAP@R after Musgrave et al., "A Metric
-Learning Reality Check" (2020), section 4.2: the mean over queries of 1/R · Σ_{i ≤ R, hit i right} precision@i, where R is
-how many right answers the query has.
+R@k (is one of the first k hits right?) as in the SoftTriple paper; R-precision and MAP@R as in Musgrave et al., "A Metric
+Learning Reality Check" (2020); MRR, the mean of 1 / rank of the first right hit. All are expectations over the orders of
+equal scores, so that vectors that are all the same score as chance does. Queries without a right answer count nowhere.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import faiss
 import numpy as np
 
+from .neighbours import Labels, Neighbours, numbered
+
 RECALL_AT = (1, 2, 4, 8)
-_BLOCK = 256  # queries at a time: the similarity matrix is never whole in memory
+NAMES = (*(f"recall@{k}" for k in RECALL_AT), "precision@1", "r_precision", "map@r", "mrr")
+RESAMPLES = 1000
 
 
 @dataclass(frozen=True)
-class Neighbours:
-    """The first k hits of each query, best first.
+class Scores:
+    """The figures of single queries: ``values`` float64 [Q, len(names)], ``classes`` the label of each query."""
 
-    ``rows`` int64 [Q, k] into the gallery (−1 where a query has fewer hits), ``scores`` float32 [Q, k],
-    ``right`` bool [Q, k], ``possible`` int64 [Q]: how many right answers the gallery holds for the query.
+    names: tuple[str, ...]
+    values: np.ndarray
+    classes: np.ndarray
+
+    def means(self) -> dict[str, float]:
+        return dict(zip(self.names, self.values.mean(axis=0).tolist(), strict=True))
+
+    def by_class(self) -> dict[str, dict[str, float]]:
+        """The means of each class, and its number of ``queries``."""
+        labels, sums, counts = self._sums()
+        means = (sums / counts[:, None]).tolist()
+        return {
+            str(label): dict(zip(self.names, mean, strict=True)) | {"queries": int(count)}
+            for label, mean, count in zip(labels, means, counts, strict=True)
+        }
+
+    def intervals(self) -> dict[str, tuple[float, float]]:
+        """95 % intervals of the means over other classes like these: a bootstrap whose unit is the class."""
+        low, high = np.percentile(self._resampled(), [2.5, 97.5], axis=0).tolist()
+        return dict(zip(self.names, zip(low, high, strict=True), strict=True))
+
+    def gains(self, before: "Scores") -> dict[str, dict[str, Any]]:
+        """How much more than ``before``, of the same queries: the difference of the means, with its paired interval."""
+        if not np.array_equal(self.classes, before.classes):
+            raise ValueError("Only figures of the same queries can be compared.")
+        difference = Scores(self.names, self.values - before.values, self.classes)
+        return {name: {"mean": mean, "interval": difference.intervals()[name]} for name, mean in difference.means().items()}
+
+    def _sums(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        labels, inverse, counts = np.unique(self.classes, return_inverse=True, return_counts=True)
+        sums = np.zeros((len(labels), len(self.names)))
+        np.add.at(sums, inverse, self.values)
+        return labels, sums, counts
+
+    def _resampled(self) -> np.ndarray:
+        """float64 [RESAMPLES, len(names)]: the means over as many classes, drawn with replacement; always the same draws."""
+        _, sums, counts = self._sums()
+        random = np.random.default_rng(0)
+        taken = random.multinomial(len(counts), np.full(len(counts), 1 / len(counts)), size=RESAMPLES)
+        return (taken @ sums) / (taken @ counts)[:, None]
+
+
+def scores(found: Neighbours, labels: Labels) -> Scores:
+    """The figures of every query that has a right answer. ``labels`` are those of all rows, as given to ``nearest``.
+
+    Raises ``ValueError`` when no query has one.
     """
-
-    rows: np.ndarray
-    scores: np.ndarray
-    right: np.ndarray
-    possible: np.ndarray
-
-    def recall_at(self, k: int) -> float:
-        return float(self.right[self._answerable, :k].any(axis=1).mean())
-
-    def map_at_r(self) -> float:
-        right, possible = self.right[self._answerable], self.possible[self._answerable]
-        rank = np.arange(1, right.shape[1] + 1)
-        counted = right & (rank <= possible[:, None])
-        precision = np.cumsum(counted, axis=1) / rank
-        return float(((precision * counted).sum(axis=1) / possible).mean())
-
-    def figures(self) -> dict[str, float]:
-        """The figures by their names; all NaN-free, or a ValueError when no query has a right answer."""
-        if not self._answerable.any():
-            raise ValueError("No query has a right answer in the gallery, so there is nothing to measure.")
-        recalls = {f"recall@{k}": self.recall_at(k) for k in RECALL_AT}
-        return recalls | {"map@r": self.map_at_r(), "queries": int(self._answerable.sum())}
-
-    @property
-    def _answerable(self) -> np.ndarray:
-        return self.possible > 0
+    rows = found.answerable
+    if not rows.any():
+        raise ValueError("No query has a right answer in the gallery, so there is nothing to measure.")
+    first = found.first[rows]
+    recalls = [recall_at(first, k) for k in RECALL_AT]
+    columns = [*recalls, recalls[0], found.precision[rows], found.average_precision[rows], reciprocal_rank(first)]
+    return Scores(NAMES, np.stack(columns, axis=1), np.asarray(labels)[found.queries[rows]])
 
 
-def leave_one_out(vectors: np.ndarray, labels: Sequence[str], masks: Sequence[str] | None = None) -> Neighbours:
-    """Every row queries all the others. Itself is masked by its row, never by its place among the hits.
-
-    ``vectors`` float32 [N, D], rows of length 1. ``masks``: rows that share the query's mask are left out as well
-    (drawings by the same hand, photos of the same session).
-    """
-    classes, hidden = _numbered(labels), _hidden(labels, masks)
-    possible = right_answers(labels, masks)
-    depth = min(len(classes), max(int(possible.max(initial=0)), *RECALL_AT))
-    blocks = []
-    for start in range(0, len(vectors), _BLOCK):
-        query = slice(start, start + _BLOCK)
-        scores = vectors[query] @ vectors.T
-        scores[hidden[query, None] == hidden[None, :]] = -np.inf
-        blocks.append(_best(scores, depth))
-    rows, scores = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
-    right = (classes[rows] == classes[:, None]) & (rows >= 0)
-    return Neighbours(rows, scores, right, possible)
+def recall_at(first: np.ndarray, k: int) -> np.ndarray:
+    """float64 [Q]: the probability that one of the first k hits is right; ``first`` as in ``Neighbours``."""
+    start, size, right = first.T
+    places = np.clip(k - start, 0, size)
+    missed = np.where(size > 0, 1.0, np.nan)
+    for taken in range(int(places.max(initial=0))):
+        wrong = np.maximum(size - right - taken, 0)
+        missed = np.where(taken < places, missed * wrong / np.maximum(size - taken, 1), missed)
+    return np.where(size > 0, 1 - missed, 0.0)
 
 
-def right_answers(labels: Sequence[str], masks: Sequence[str] | None = None) -> np.ndarray:
-    """int64 [N]: how many of the other rows ``leave_one_out`` should find for each row."""
-    classes, hidden = _numbered(labels), _hidden(labels, masks)
-    return _frequency(classes) - _frequency(classes * (hidden.max(initial=0) + 1) + hidden)
+def reciprocal_rank(first: np.ndarray) -> np.ndarray:
+    """float64 [Q]: the expected 1 / rank of the first right hit, 0 where there is none."""
+    ties, inverse = np.unique(first, axis=0, return_inverse=True)
+    start, size, right = ties.T
+    expected, waiting = np.zeros(len(ties)), (size > 0).astype(float)  # waiting: probability that no right one came yet
+    for place in range(int((size - right).max(initial=-1)) + 1):
+        comes = np.where(place < size, np.minimum(1, right / np.maximum(size - place, 1)), 0)
+        expected += waiting * comes / (start + place + 1)
+        waiting = waiting * (1 - comes)
+    return expected[inverse.reshape(-1)]
 
 
-def _best(scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    rows = np.argpartition(scores, -k, axis=1)[:, -k:]
-    found = np.take_along_axis(scores, rows, axis=1)
-    order = np.argsort(-found, axis=1, kind="stable")
-    rows, found = np.take_along_axis(rows, order, axis=1), np.take_along_axis(found, order, axis=1)
-    return np.where(np.isneginf(found), -1, rows), found
+def clustering_nmi(vectors: np.ndarray, labels: Labels) -> float:
+    """Agreement of the labels with as many k-means clusters of unit ``vectors`` [N, D]; the start is pinned."""
+    classes = numbered(labels)
+    count = int(classes.max()) + 1
+    kmeans = faiss.Kmeans(
+        vectors.shape[1], count, niter=25, seed=0, min_points_per_centroid=1, max_points_per_centroid=len(vectors)
+    )
+    kmeans.train(np.ascontiguousarray(vectors, np.float32))
+    return nmi(classes, kmeans.index.search(np.ascontiguousarray(vectors, np.float32), 1)[1][:, 0])
 
 
-def _numbered(values: Sequence[str]) -> np.ndarray:
-    return np.unique(np.asarray(values), return_inverse=True)[1]
-
-
-def _hidden(labels: Sequence[str], masks: Sequence[str] | None) -> np.ndarray:
-    """Rows that share a number do not see each other."""
-    return np.arange(len(labels)) if masks is None else _numbered(masks)
-
-
-def _frequency(values: np.ndarray) -> np.ndarray:
-    """For each row, how many rows have its value."""
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return counts[inverse]
+def nmi(one: np.ndarray, other: np.ndarray) -> float:
+    """Normalised mutual information of two labellings int64 [N]: 2 · I(one; other) / (H(one) + H(other))."""
+    pairs, joint = np.unique(np.stack([one, other]), axis=1, return_counts=True)
+    by_one, by_other = np.bincount(one), np.bincount(other)
+    if len(joint) == 1:
+        return 1.0  # one class, one cluster
+    total = len(one)
+    expected = by_one[pairs[0]] * by_other[pairs[1]] / total
+    information = float((joint / total * np.log(joint / expected)).sum())
+    entropies = sum(
+        float(-(count / total * np.log(count / total)).sum()) for count in (by_one[by_one > 0], by_other[by_other > 0])
+    )
+    return 2 * max(information, 0.0) / entropies if information > 0 else 0.0
