@@ -1,6 +1,7 @@
 """A bundle: the folder that holds all that turns an image into a vector, and nothing else.
 
-``bundle.json`` (this module's ``Manifest``), ``weights.safetensors``, ``openvino/model.{xml,bin}``, ``metrics.json``.
+``bundle.json`` (this module's ``Manifest``), ``weights.safetensors``, ``openvino/model.{xml,bin}``, ``metrics.json``,
+``calibration.json``.
 """
 
 import hashlib
@@ -57,6 +58,7 @@ class Manifest(BaseModel):
     name: str
     created: datetime = Field(default_factory=lambda: datetime.now(UTC))
     fingerprint: str
+    rules: int = 1  # of decoding and resizing, when it was made
     architecture: Architecture
     transform: Transform
     origin: str
@@ -100,6 +102,11 @@ def load(path: Path) -> Bundle:
         ) from error
     except OSError as error:
         raise BundleError(f"{path / 'bundle.json'} cannot be read ({error}).") from error
+    if manifest.rules != transform_rules.RULES:
+        raise BundleError(
+            f"{path} was made with rules {manifest.rules} of decoding pictures, and this Lookalike has rules "
+            f"{transform_rules.RULES}: its vectors would be others. Make the bundle again, or use the Lookalike that made it."
+        )
     for name, digest in ({"weights.safetensors": ""} | manifest.files).items():
         if not (path / name).is_file() or file_digest(path / name) != digest:
             raise BundleError(f"{path / name} is missing or was changed since the bundle was made. Make the bundle again.")

@@ -19,9 +19,10 @@ from index import blobs
 from index import generation as generations
 from index.catalog import API_ORIGIN, FILE, Catalog, Item, NewItem, State
 from index.searcher import Hit, Searcher
-from model import Failure
+from model import Failure, confidence
 from model import bundle as bundles
 from model.bundle import Bundle
+from model.confidence import Calibration
 from model.encoder import Encoder, Precision, Runtime, open_encoder
 from model.image import ImageError
 
@@ -38,6 +39,7 @@ class Serving:
 
     bundle: Bundle
     encoder: Encoder
+    calibration: Calibration | None  # None: scores cannot be turned into confidences
     searcher: Searcher
 
 
@@ -46,7 +48,15 @@ class Answer:
     hits: list[Hit]
     serving: Serving
     count: int  # items that could have been found
+    confidences: list[float] | None  # of the hits, where they have a meaning
     seconds: dict[str, float]  # by phase
+
+    @property
+    def similar(self) -> bool | None:
+        """False: even the best hit is unlikely to show the same kind of thing. None: that cannot be told."""
+        if self.confidences is None:
+            return None
+        return max(self.confidences, default=0.0) >= confidence.UNLIKELY
 
 
 @dataclass
@@ -156,13 +166,13 @@ class Engine:
         precision = self._precision or generation.precision
         old = self._known.serving
         if old is not None and (old.bundle.fingerprint, old.encoder.precision) == (generation.fingerprint, precision):
-            bundle, encoder = old.bundle, old.encoder
+            bundle, encoder, calibration = old.bundle, old.encoder, old.calibration
         else:
             bundle = bundles.load(self.collection / "bundles" / generation.fingerprint)
-            encoder = open_encoder(bundle, self._runtime, precision)
+            encoder, calibration = open_encoder(bundle, self._runtime, precision), confidence.load(bundle)
             size = encoder.transform.size
             encoder.encode(np.zeros((1, size, size, 3), np.uint8))  # warm before it answers
-        return Serving(bundle, encoder, Searcher(self.collection, catalog, number, encoder.dim))
+        return Serving(bundle, encoder, calibration, Searcher(self.collection, catalog, number, encoder.dim))
 
     def _swap(self, new: Serving) -> None:
         with self._swapping:
@@ -201,7 +211,10 @@ class Engine:
         clock.append(time.perf_counter())
         phases = ("decode", "encode", "search")
         seconds = {phase: end - start for phase, start, end in zip(phases, clock[:-1], clock[1:], strict=True)}
-        return Answer(hits, serving, self.count, seconds | {"total": clock[-1] - clock[0]})
+        count = self.count
+        scores = np.array([hit.score for hit in hits])
+        confidences = None if serving.calibration is None else serving.calibration.confidence(scores, count).tolist()
+        return Answer(hits, serving, count, confidences, seconds | {"total": clock[-1] - clock[0]})
 
     def embed(self, pictures: list[bytes]) -> tuple[np.ndarray, Serving]:
         """Picture bytes → unit vectors float32 [N, D]. Raises ``NotReady`` or an ``ImageError``."""

@@ -34,12 +34,19 @@ class IndexInfo(BaseModel):
 class HitOut(BaseModel):
     id: str
     score: float = Field(description="cosine of the query's and the item's vectors, −1 to 1")
+    confidence: float | None = Field(
+        description="probability that item and query show the same kind of thing; null where the model was not calibrated"
+    )
     metadata: dict[str, Any]
     image_url: str
 
 
 class SearchAnswer(BaseModel):
-    results: list[HitOut]
+    results: list[HitOut] = Field(description="best first")
+    similar: bool | None = Field(
+        description="false: nothing similar here, even the best hit is unlikely to show the same kind of thing; null: unknown"
+    )
+    message: str | None = Field(description="a sentence for people, where there is something to say")
     model: ModelInfo
     index: IndexInfo
     took_ms: dict[str, float]
@@ -63,6 +70,7 @@ class ModelDetails(ModelInfo):
     image_size: int
     runtime: str
     precision: str
+    calibrated: bool = Field(description="hits carry a confidence")
 
 
 class IndexDetails(IndexInfo):

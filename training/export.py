@@ -1,7 +1,7 @@
 """A network in, a bundle on disk out: weights, compiled form, and how far the runtimes agree."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from model import backbones
 from model.bundle import Agreement, Architecture, Bundle, Manifest, fingerprint, load, seal, writing
 from model.encoder import open_encoder
 from model.network import EmbeddingNetwork, export_openvino, feature_count
-from model.transform import Transform
+from model.transform import RULES, Transform
 
 AGREEMENT_IMAGES = 200
 
@@ -32,17 +32,18 @@ def save(
     *,
     training: dict[str, Any] | None = None,
     sample: np.ndarray | None = None,
-    measure: Callable[[Bundle], dict[str, Any]] | None = None,
+    reports: Callable[[Bundle], Mapping[str, Any]] | None = None,
 ) -> Bundle:
     """Write the bundle ``to`` in one piece.
 
-    ``sample`` (uint8 [N, size, size, 3]) measures the runtimes' agreement; what ``measure`` finds out about the finished
-    bundle becomes its metrics.json.
+    ``sample`` (uint8 [N, size, size, 3]) measures the runtimes' agreement; what ``reports`` finds out about the finished
+    bundle is kept in it, by names of JSON files.
     """
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     manifest = Manifest(
         name=to.name,
         fingerprint=fingerprint({n: t.numpy() for n, t in state.items()}, architecture, transform),
+        rules=RULES,
         architecture=architecture,
         transform=transform,
         origin=backbones.get(architecture.backbone).origin,
@@ -54,8 +55,8 @@ def save(
         export_openvino(network, transform.size, draft / "openvino")
         if sample is not None and len(sample):
             manifest.agreement = agreement(Bundle(draft, manifest), sample[:AGREEMENT_IMAGES])
-        if measure is not None:
-            (draft / "metrics.json").write_text(json.dumps(measure(Bundle(draft, manifest)), indent=2) + "\n")
+        for name, report in (reports(Bundle(draft, manifest)) if reports else {}).items():
+            (draft / name).write_text(json.dumps(report, indent=2) + "\n")
         seal(draft, manifest)
     return load(to)
 

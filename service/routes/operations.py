@@ -42,6 +42,7 @@ async def info(here: Here) -> Info:
         image_size=encoder.transform.size,
         runtime=encoder.runtime,
         precision=encoder.precision,
+        calibrated=serving.calibration is not None,
     )
     count = here.engine.count
     found.index = IndexDetails(**index_info(serving, count).model_dump(), pending=serving.searcher.pending)

@@ -1,5 +1,6 @@
 """``POST /search``: a picture in, the nearest items out. ``POST /embed``: pictures in, vectors out."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -12,6 +13,8 @@ from ..schemas import EmbedAnswer, HitOut, SearchAnswer, SearchOptions
 from .context import OF_BODIES, Here, image_url, index_info, model_info, problems
 
 router = APIRouter(tags=["search"], responses=problems(*OF_BODIES, 503))
+
+NOTHING_SIMILAR = "Nothing similar here: even the nearest item is unlikely to show the same kind of thing."
 
 _OPTIONS = SearchOptions.model_json_schema()["properties"]
 _PARAMETERS = [
@@ -52,12 +55,21 @@ def _options(values: dict[str, Any]) -> SearchOptions:
 
 
 def _answer(answer: Answer) -> SearchAnswer:
+    confidences: Sequence[float | None] = answer.confidences or [None] * len(answer.hits)
     hits = [
-        HitOut(id=hit.item.id, score=hit.score, metadata=hit.item.metadata, image_url=image_url(hit.item.id))
-        for hit in answer.hits
+        HitOut(
+            id=hit.item.id,
+            score=hit.score,
+            confidence=confidence,
+            metadata=hit.item.metadata,
+            image_url=image_url(hit.item.id),
+        )
+        for hit, confidence in zip(answer.hits, confidences, strict=True)
     ]
     return SearchAnswer(
         results=hits,
+        similar=answer.similar,
+        message=NOTHING_SIMILAR if answer.similar is False else None,
         model=model_info(answer.serving),
         index=index_info(answer.serving, answer.count),
         took_ms={phase: round(1000 * seconds, 3) for phase, seconds in answer.seconds.items()},
