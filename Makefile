@@ -29,6 +29,8 @@ lint: .venv/dev .venv-serve/installed
 	.venv-serve/bin/python -c "import service.app, lookalike.cli, sys; assert 'torch' not in sys.modules"
 
 bench: .venv/dev demo/bundle/bundle.json
+	$(bin)/python -m bench.metrics
+	$(bin)/python -m bench.calibration
 	$(bin)/python -m bench.families
 	$(bin)/python -m bench.runtimes
 	$(bin)/python -m bench.photos

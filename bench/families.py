@@ -14,8 +14,8 @@ from rich.table import Table
 
 from model.bundle import load
 from model.encoder import open_encoder
+from training.datasets.check import decode
 from training.datasets.labels import read
-from training.datasets.pixels import decode_all
 
 QUERY_CLASSES = 200
 FIRST = (1, 5)
@@ -26,7 +26,7 @@ def main(bundle: Path, data: Path) -> None:
     encoder = open_encoder(load(bundle))
     with Progress() as progress:
         task = progress.add_task("Encoding", total=len(dataset))
-        vectors = encoder.encode(decode_all(dataset.paths, encoder.transform, lambda n: progress.advance(task, n)))
+        vectors = encoder.encode(decode(dataset, encoder.transform, lambda n: progress.advance(task, n))[0].pixels)
     labels, families = np.array(dataset.labels), np.array(dataset.column("family"))
     tests = np.array(dataset.column("split")) == "test"
     table = Table("family left out", "queries", *(f"among first {k}" for k in FIRST))

@@ -11,9 +11,9 @@ from rich.table import Table
 
 from model.bundle import load
 from model.encoder import Precision, Runtime, open_encoder
+from training.datasets.check import decode
 from training.datasets.labels import read
-from training.datasets.pixels import decode_all
-from training.evaluate import figures
+from training.evaluate import measure
 
 SAMPLE = 200
 KINDS: tuple[tuple[Runtime, Precision], ...] = (("torch", "f32"), ("openvino", "f32"), ("openvino", "bf16"))
@@ -21,7 +21,7 @@ KINDS: tuple[tuple[Runtime, Precision], ...] = (("torch", "f32"), ("openvino", "
 
 def main(bundle: Path, data: Path) -> None:
     opened, test = load(bundle), read(data).split("test")
-    pixels = decode_all(test.paths, opened.manifest.transform)
+    pixels = decode(test, opened.manifest.transform)[0].pixels
     sample = slice(0, len(pixels), len(pixels) // SAMPLE)
     table = Table("runtime", "precision", "median cosine", "smallest cosine", "R@1")
     reference = None
@@ -29,7 +29,7 @@ def main(bundle: Path, data: Path) -> None:
         vectors = open_encoder(opened, runtime, precision).encode(pixels)
         reference = vectors if reference is None else reference
         cosines = sorted((vectors[sample] * reference[sample]).sum(axis=1)[:SAMPLE])
-        recall = figures(vectors, test)["recall@1"]
+        recall = measure(vectors, test.table).figures["recall@1"]
         table.add_row(runtime, precision, f"{cosines[SAMPLE // 2]:.6f}", f"{cosines[0]:.6f}", f"{recall:.4f}")
     Console().print(table)
 

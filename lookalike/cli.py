@@ -4,6 +4,7 @@ import errno
 import json
 import socket
 import sys
+from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -33,6 +34,11 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on 
 Runtime = Annotated[RuntimeName, typer.Option(help="What runs the network.")]
 Precision = Annotated[PrecisionName, typer.Option(help="bf16 is quicker where the processor has it.")]
 Mask = Annotated[str | None, typer.Option(help="Measure also without hits that share this column's value, e.g. the artist.")]
+Data = Annotated[Path, typer.Option(help="Labelled pictures: a folder, or a CSV, JSONL or Parquet file.")]
+Shares = Annotated[
+    str | None, typer.Option("--proportions", help="Percent of the classes for train/validation/test; by default 70/15/15.")
+]
+SplitSeed = Annotated[int | None, typer.Option(help="Another number, other classes in the splits; by default 0.")]
 Host = Annotated[str, typer.Option(help="Address to listen on.", envvar="LOOKALIKE_HOST")]
 Port = Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.", envvar="LOOKALIKE_PORT")]
 
@@ -56,22 +62,77 @@ def data_emoji(to: Annotated[Path, typer.Option(help="Folder to write.")], as_js
     _need_training("data emoji")
     from training.datasets import emoji
 
+    _build(emoji.build, to, "emoji", as_json)
+
+
+@data_app.command("icons")
+def data_icons(to: Annotated[Path, typer.Option(help="Folder to write.")], as_json: Json = False) -> None:
+    """About 12,000 icons of 700 meanings by 28 artists (downloads 30 npm packages, needs npm)."""
+    _need_training("data icons")
+    from training.datasets import icons
+
+    _build(icons.build, to, "meanings", as_json)
+
+
+@data_app.command("check")
+def data_check(
+    source: Annotated[Path, typer.Argument(help="Labelled pictures: a folder, or a CSV, JSONL or Parquet file.")],
+    proportions: Shares = None,
+    split_seed: SplitSeed = None,
+    strict: Annotated[bool, typer.Option(help="Warnings end with status 1 too.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Look for everything that is wrong with labelled pictures, and tell it at once. Status 1 where there are errors."""
+    from training.datasets.check import check
+    from training.datasets.labels import read
+    from training.datasets.pixels import look
+    from training.datasets.problems import errors
+
+    data = read(source, _splitting(proportions, split_seed))
     with display.progress(console) as progress:
-        summary = emoji.build(to, progress=progress)
-    _result(
-        as_json,
-        summary.__dict__,
-        lambda: console.print(f"{to}: {summary.images:,} images of {summary.classes:,} emoji."),
-    )
+        task = progress.add_task("Reading pictures", total=len(data))
+        problems = check(data, look(data, None, lambda n: progress.advance(task, n)))
+    found = {
+        "source": str(source),
+        "splits": data.counts(),
+        "errors": len(errors(problems)),
+        "warnings": len(problems) - len(errors(problems)),
+        "problems": [{"severity": each.severity, **asdict(each)} for each in problems],
+    }
+    _result(as_json, found, lambda: display.checked(console, found, problems))
+    if problems if strict else errors(problems):
+        sys.exit(1)
+
+
+@app.command()
+def doctor(
+    data: Annotated[Path | None, typer.Option(help="Labelled pictures, to estimate what training on them costs.")] = None,
+    proportions: Shares = None,
+    split_seed: SplitSeed = None,
+    as_json: Json = False,
+) -> None:
+    """What this machine has, and what reading and an epoch of training on your pictures would take here."""
+    _need_training("doctor")
+    from training.config import TrainingConfig
+    from training.datasets.labels import read
+    from training.doctor import estimate, machine
+
+    found: dict[str, Any] = {"machine": machine(Path.cwd())}
+    if data is not None:
+        with console.status("Measuring: some pictures, some steps of training …"):
+            found["data"] = estimate(read(data, _splitting(proportions, split_seed)), TrainingConfig())
+    _result(as_json, found, lambda: display.estimated(console, found))
 
 
 @app.command()
 def train(
-    data: Annotated[Path, typer.Option(help="Folder with a labels.csv, or with one sub-folder a class.")],
+    data: Data,
     to: Annotated[Path, typer.Option(help="Folder of the bundle to write.")],
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training images.")] = None,
     seed: Annotated[int, typer.Option(help="Decides start and order; never which classes are tested.")] = 0,
     mask: Mask = None,
+    proportions: Shares = None,
+    split_seed: SplitSeed = None,
     as_json: Json = False,
 ) -> None:
     """Learn from labelled images; ends with figures on classes that were not trained on."""
@@ -82,30 +143,48 @@ def train(
     from training.train import train as train_on
 
     config = TrainingConfig(seed=seed) if epochs is None else TrainingConfig(seed=seed, epochs=epochs)
+    source = read(data, _splitting(proportions, split_seed))
     with display.progress(console) as progress:
-        bundle = train_on(read(data), to, config, mask, progress)
+        bundle = train_on(source, to, config, mask, progress, lambda found: display.warnings(console, found, data))
     found = metrics(bundle)
     _result(as_json, found, lambda: display.figures(console, found))
 
 
 @app.command()
 def evaluate(
-    bundle: Annotated[Path, typer.Argument(help="Folder of a bundle.")],
-    data: Annotated[Path, typer.Option(help="Folder with a labels.csv, or with one sub-folder a class.")],
+    bundle: Annotated[Path | None, typer.Argument(help="Folder of a bundle.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Labelled pictures; the test classes are measured.")] = None,
+    vectors: Annotated[Path | None, typer.Option(help="Instead of a bundle: a Parquet file, columns vector and label.")] = None,
+    service: Annotated[str | None, typer.Option(help="Instead of a bundle: address of a service that holds --data.")] = None,
     mask: Mask = None,
+    nmi: Annotated[bool, typer.Option("--nmi", help="Also cluster the vectors (k-means) and compare with the labels.")] = False,
+    by_class: Annotated[bool, typer.Option("--by-class", help="Also the figures of every class.")] = False,
+    plots: Annotated[Path | None, typer.Option(help="Folder for plots: recall, classes, scores, calibration.")] = None,
+    backbone: Annotated[bool, typer.Option(help="Compare a bundle with its backbone as it is (needs the extra train).")] = True,
+    proportions: Shares = None,
+    split_seed: SplitSeed = None,
     as_json: Json = False,
 ) -> None:
-    """Measure a bundle on the test classes, beside its backbone as it is."""
-    _need_training("evaluate")
-    from model.bundle import load
-    from training.datasets.labels import read
-    from training.evaluate import compare_with_backbone
+    """Measure a bundle, vectors from elsewhere, or a running service: R@k, MAP@R and more, with 95 % intervals."""
+    from training.evaluate import Evaluation
 
-    opened, test = load(bundle), read(data).split("test")
-    with display.progress(console) as progress:
-        task = progress.add_task("Measuring", total=2 * len(test))
-        found = compare_with_backbone(opened, test, mask, lambda n: progress.advance(task, n))
-    _result(as_json, found, lambda: display.figures(console, found))
+    splitting = _splitting(proportions, split_seed)
+    found: Evaluation
+    if bundle and data and not vectors and not service:
+        found = _evaluate_bundle(bundle, data, mask, nmi, backbone, splitting)
+    elif vectors and not bundle and not data and not service:
+        found = _evaluate_vectors(vectors, mask, nmi)
+    elif service and data and not bundle and not vectors and not nmi:
+        found = _evaluate_service(service, data, mask, splitting)
+    else:
+        raise Failure("Give one of: BUNDLE --data DATA; --vectors FILE.parquet; --service URL --data DATA (without --nmi).")
+    figures = found.figures | ({"by_class": found.first.scores.by_class()} if by_class else {})
+    if plots is not None:
+        _need("matplotlib", "evaluate --plots")
+        from training.plots import draw
+
+        figures["plots"] = [str(path) for path in draw(plots, found.measured, found.reliability)]
+    _result(as_json, figures, lambda: display.figures(console, figures))
 
 
 @app.command()
@@ -186,8 +265,91 @@ def search(
     """Ask a running service for the nearest items to a picture."""
     from .client import Client
 
-    answer = Client(url).search(file, k)
+    with Client(url) as client:
+        answer = client.search(file, k)
     _result(as_json, answer, lambda: display.hits(console, answer, file))
+
+
+def _evaluate_bundle(bundle: Path, source: Path, mask: str | None, nmi: bool, backbone: bool, splitting: Any) -> Any:
+    from model import confidence
+    from model.bundle import load
+    from training.datasets.check import decode
+    from training.datasets.labels import read
+    from training.datasets.split import Splitting
+    from training.evaluate import check, evaluate
+
+    opened = load(bundle)
+    if backbone and find_spec("torch") is None:
+        raise Failure(
+            'To compare with the backbone needs the extra train: pip install "lookalike[train]"; or say --no-backbone.'
+        )
+    if splitting is None and (learnt_on := (opened.manifest.training or {}).get("splitting")):
+        splitting = Splitting(**learnt_on)  # other splits would test what was trained on
+    test = read(source, splitting).split("test")
+    check(test.table, mask, source)
+    with display.progress(console) as progress:
+        task = progress.add_task("Reading pictures", total=len(test))
+        pictures, found = decode(test, opened.manifest.transform, lambda n: progress.advance(task, n))
+        display.warnings(console, found, source)
+        task = progress.add_task("Measuring", total=(1 + backbone) * len(test))
+        return evaluate(
+            opened,
+            pictures.pixels,
+            test.table,
+            mask,
+            nmi=nmi,
+            beside_backbone=backbone,
+            calibration=confidence.load(opened),
+            advance=lambda n: progress.advance(task, n),
+        )
+
+
+def _evaluate_vectors(file: Path, mask: str | None, nmi: bool) -> Any:
+    from training.datasets.vectors import read
+    from training.evaluate import Evaluation, group_mask, measure
+
+    vectors, columns = read(file)
+    mask = mask or group_mask(columns)
+    found = measure(vectors, columns, mask, nmi=nmi, source=file)
+    return Evaluation(found.figures, {file.stem: found})
+
+
+def _evaluate_service(url: str, source: Path, mask: str | None, splitting: Any) -> Any:
+    from training.datasets.labels import read
+    from training.evaluate import Evaluation, measure_search
+
+    from .client import Client
+
+    with Client(url) as client, display.progress(console) as progress:
+        data = read(source, splitting)
+        task = progress.add_task("Asking", total=len(data.rows_of("test")))
+        found = measure_search(
+            lambda picture, k: [(hit["id"], hit["score"]) for hit in client.search(picture, k)["results"]],
+            lambda id: client.item(id) is not None,
+            data,
+            mask,
+            client.info()["limits"]["max_k"],
+            lambda n: progress.advance(task, n),
+        )
+    return Evaluation(found.figures, {url: found})
+
+
+def _build(build: Any, to: Path, what: str, as_json: bool) -> None:
+    with display.progress(console) as progress:
+        summary = build(to, progress=progress)
+    _result(as_json, summary.__dict__, lambda: console.print(f"{to}: {summary.images:,} images of {summary.classes:,} {what}."))
+
+
+def _splitting(proportions: str | None, seed: int | None) -> Any:
+    """None where neither was given."""
+    from training.datasets.split import splitting
+
+    if proportions is None and seed is None:
+        return None
+    try:
+        return splitting(proportions or "70/15/15", seed or 0)
+    except ValueError as error:
+        raise Failure(f"--proportions: {error}") from error
 
 
 def _index(
@@ -251,13 +413,18 @@ def _listening(host: str, port: int) -> socket.socket:
 
 
 def _need_training(command: str) -> None:
-    if find_spec("torch") is None or find_spec("timm") is None:
+    for package in ("torch", "timm", "sklearn"):
+        _need(package, command)
+
+
+def _need(package: str, command: str) -> None:
+    if find_spec(package) is None:
         raise Failure(f'`lookalike {command}` needs the extra train: pip install "lookalike[train]"')
 
 
 def _result(as_json: bool, value: Any, show: Any) -> None:
     if as_json:
-        print(json.dumps(value, default=str))
+        print(json.dumps(value, default=str, ensure_ascii=False))
     else:
         show()
 

@@ -1,8 +1,9 @@
-"""A client of the service: picture in, hits out, over HTTP."""
+"""A client of the service, over HTTP: pictures in, hits out. Safe to call from several threads."""
 
-from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 
@@ -13,32 +14,53 @@ class ServiceError(Failure):
     """The service cannot be reached or refused; the message is its own sentence where it gave one."""
 
 
-@dataclass(frozen=True)
 class Client:
-    url: str = "http://127.0.0.1:8000"
-    timeout: float = 30.0
+    """Use it in a ``with`` block, or ``close`` it. Every method raises ``ServiceError``."""
+
+    def __init__(self, url: str = "http://127.0.0.1:8000", timeout: float = 30.0) -> None:
+        self.url = url.rstrip("/")
+        self._http = httpx.Client(timeout=timeout)
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._http.close()
 
     def search(self, picture: bytes | Path, k: int = 10) -> dict[str, Any]:
-        """The answer of ``POST /search``. Raises ``ServiceError``, and ``OSError`` when the file cannot be read."""
+        """The answer of ``POST /search``. Raises ``OSError`` when the file cannot be read."""
         data = picture.read_bytes() if isinstance(picture, Path) else picture
-        address = f"{self.url.rstrip('/')}/search"
+        return self._said(self._sent("POST", "/search", params={"k": k}, files={"image": data}), "results")
+
+    def item(self, id: str) -> dict[str, Any] | None:
+        """The answer of ``GET /items/{id}``; None when there is no such item."""
+        answer = self._sent("GET", f"/items/{quote(id)}")
+        return None if answer.status_code == 404 else self._said(answer, "id")
+
+    def info(self) -> dict[str, Any]:
+        """The answer of ``GET /info``."""
+        return self._said(self._sent("GET", "/info"), "limits")
+
+    def _sent(self, method: str, path: str, **content: Any) -> httpx.Response:
         try:
-            answer = httpx.post(address, params={"k": k}, files={"image": data}, timeout=self.timeout)
+            return self._http.request(method, self.url + path, **content)
         except (httpx.RequestError, httpx.InvalidURL) as error:
             reason = str(error) or type(error).__name__
             raise ServiceError(
                 f"No service answers at {self.url} ({reason}). Start one with: lookalike serve COLLECTION"
             ) from error
+
+    def _said(self, answer: httpx.Response, key: str) -> dict[str, Any]:
+        wanted = key if answer.is_success else "detail"
+        try:
+            said = answer.json()
+        except ValueError:
+            said = None
+        if not isinstance(said, dict) or wanted not in said:
+            raise ServiceError(f"{answer.url} answered {answer.status_code}; is that a Lookalike service?")
         if not answer.is_success:
-            raise ServiceError(_said(answer, "detail")["detail"])
-        return _said(answer, "results")
-
-
-def _said(answer: httpx.Response, key: str) -> dict[str, Any]:
-    try:
-        said = answer.json()
-    except ValueError:
-        said = None
-    if not isinstance(said, dict) or key not in said:
-        raise ServiceError(f"{answer.url} answered {answer.status_code}; is that a Lookalike service?")
-    return said
+            raise ServiceError(said["detail"])
+        return said

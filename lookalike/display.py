@@ -1,17 +1,30 @@
 """How results look in a terminal: progress bars and tables."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from index.job import Report
+from training.datasets.problems import Problem
 
-FIGURES = ("recall@1", "recall@2", "recall@4", "recall@8", "map@r")
+FIGURES = {
+    "recall@1": "R@1",
+    "recall@2": "R@2",
+    "recall@4": "R@4",
+    "recall@8": "R@8",
+    "r_precision": "R-prec.",
+    "map@r": "MAP@R",
+    "mrr": "MRR",
+    "nmi": "NMI",
+}
+_SHOWN_PROBLEMS, _SHOWN_CLASSES = 20, 15
 
 
 @contextmanager
@@ -35,23 +48,118 @@ class _WithNote(Progress):
 
 
 def figures(console: Console, found: dict[str, Any]) -> None:
-    """``{"bundle": figures, "backbone": figures}`` as a table, best known first."""
-    bundle = found["bundle"]
-    table = Table(title=f"{bundle['queries']:,} queries of {bundle['classes']:,} test classes", title_justify="left")
-    table.add_column("")
-    for name in FIGURES:
-        table.add_column(name.replace("recall", "R").replace("map@r", "MAP@R"), justify="right")
-    _rows(table, found, "")
-    if "masked" in bundle:
-        table.add_section()
-        _rows(table, {who: figures["masked"] for who, figures in found.items()}, f", other {bundle['masked']['by']}")
+    """The figures of an evaluation as a table, with their intervals, and what they are compared with."""
+    console.print(_figures(found, f"{found['queries']:,} queries of {found['classes']:,} classes"))
+    if masked := found.get("masked"):
+        both = masked | ({"backbone": found["backbone"]["masked"]} if "backbone" in found else {})
+        console.print(_figures(both, f"the same, hits of the query's own {escape(masked['by'])} left out"))
+    if found["distractors"]:
+        console.print(f"{found['distractors']:,} more images have no second one of their class: they are only in the way.")
+    if trust := found.get("calibration"):
+        console.print(
+            f"Confidences of first hits, half of the queries without an answer: calibration error {trust['ece']:.3f}, "
+            f"Brier score {trust['brier']:.3f} (a constant has {trust['brier_of_constant']:.3f})."
+        )
+    if "by_class" in found:
+        _by_class(console, found["by_class"])
+    for path in found.get("plots", ()):
+        console.print(path)
+
+
+def _figures(found: dict[str, Any], title: str) -> Table:
+    """A row a figure; with ``backbone`` and ``gains``, what is compared."""
+    table = Table("", title=title, title_justify="left")
+    for name in ("backbone", "trained", "gained") if "backbone" in found else ("measured",):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name, shown in FIGURES.items():
+        if name in found:
+            cells = [f"[bold]{found[name]:.4f}[/] {_interval(found['intervals'].get(name), '.3f')}"]
+            if "backbone" in found:
+                gain = found["gains"].get(name)
+                cells = [f"{found['backbone'][name]:.4f}", *cells]
+                cells.append("" if gain is None else f"{gain['mean']:+.4f} {_interval(gain['interval'], '+.3f')}")
+            table.add_row(shown, *cells)
+    return table
+
+
+def _interval(ends: Sequence[float] | None, form: str) -> str:
+    """95 %, over classes."""
+    return "" if ends is None else f"[dim]{ends[0]:{form}} to {ends[1]:{form}}[/]"
+
+
+def _by_class(console: Console, classes: dict[str, dict[str, float]]) -> None:
+    """The classes that are found worst; --json has all."""
+    table = Table(title=f"The worst of {len(classes):,} classes; all of them with --json", title_justify="left")
+    for name in ("class", "queries", "R@1", "MAP@R"):
+        table.add_column(name, justify="left" if name == "class" else "right", overflow="fold")
+    for label, each in sorted(classes.items(), key=lambda item: item[1]["map@r"])[:_SHOWN_CLASSES]:
+        table.add_row(escape(label), f"{each['queries']:,}", f"{each['recall@1']:.4f}", f"{each['map@r']:.4f}")
     console.print(table)
 
 
-def _rows(table: Table, found: dict[str, Any], suffix: str) -> None:
-    for who, title in (("backbone", "backbone as it is"), ("bundle", "[bold]trained")):
-        if who in found:
-            table.add_row(title + suffix, *(f"{found[who][name]:.4f}" for name in FIGURES))
+def checked(console: Console, found: dict[str, Any], problems: Sequence[Problem]) -> None:
+    """What is in labelled pictures, and all that is wrong with them."""
+    table = Table("split", title=found["source"], title_justify="left")
+    for name in ("classes", "images"):
+        table.add_column(name, justify="right")
+    for split, counts in found["splits"].items():
+        table.add_row(split, f"{counts['classes']:,}", f"{counts['images']:,}")
+    console.print(table)
+    for kind, group in groupby(problems, key=lambda problem: problem.kind):
+        listed = list(group)
+        colour = "red" if listed[0].severity == "error" else "yellow"
+        console.print(f"[{colour}]{listed[0].severity}: {kind}[/], {len(listed):,} of them")
+        for problem in listed[:_SHOWN_PROBLEMS]:
+            console.print(f"  {problem}", markup=False, soft_wrap=True)
+        if len(listed) > _SHOWN_PROBLEMS:
+            console.print(f"  … and {len(listed) - _SHOWN_PROBLEMS:,} more; all of them with --json")
+    console.print(f"{_counted(found['errors'], 'error')}, {_counted(found['warnings'], 'warning')}.")
+
+
+def warnings(console: Console, problems: Sequence[Problem], source: Path) -> None:
+    """What is doubtful in data that is used all the same: each kind with its first example."""
+    if not problems:
+        return
+    console.print(
+        f"[yellow]{_counted(len(problems), 'warning')}[/]; `lookalike data check {escape(str(source))}` lists them all:"
+    )
+    for kind, group in groupby(problems, key=lambda problem: problem.kind):
+        first, *others = group
+        more = f" (and {len(others):,} more)" if others else ""
+        console.print(f"  {kind}: {first}{more}", markup=False, soft_wrap=True)
+
+
+def estimated(console: Console, found: dict[str, Any]) -> None:
+    """What `lookalike doctor` found."""
+    machine = found["machine"]
+    console.print(
+        f"{machine['cores']} cores, {machine['memory_gb']:g} GB of memory, {machine['disk_free_gb']:g} GB of disk free here, "
+        f"torch {machine['torch']} on {machine['device']}, npm {'is' if machine['npm'] else 'is not'} installed."
+    )
+    if (data := found.get("data")) is None:
+        console.print("With --data SOURCE: what training on these pictures would cost here.")
+        return
+    table = Table(title=f"{data['images']:,} images, {data['training_images']:,} of them to train on", title_justify="left")
+    table.add_column("step")
+    table.add_column("here", justify="right")
+    table.add_row("reading all pictures, once", _duration(data["reading_seconds"]))
+    table.add_row("their pixels in memory", f"{data['pixels_gb']:g} GB")
+    if "epoch_seconds" in data:
+        table.add_row(f"an epoch, at {data['images_per_second']:g} images/s", _duration(data["epoch_seconds"]))
+        table.add_row(f"[bold]training, {data['epochs']} epochs", f"[bold]{_duration(data['training_seconds'])}")
+    console.print(table)
+    if data["unreadable_in_sample"]:
+        console.print(f"[yellow]{data['unreadable_in_sample']:,} pictures of the sample cannot be read: lookalike data check")
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def report(console: Console, report: Report) -> None:
@@ -78,14 +186,20 @@ def report(console: Console, report: Report) -> None:
 
 def hits(console: Console, answer: dict[str, Any], file: Path) -> None:
     """The answer of a search."""
-    table = Table(title=f"{file.name}, among {answer['index']['count']:,} items", title_justify="left")
+    table = Table(title=f"{escape(file.name)}, among {answer['index']['count']:,} items", title_justify="left")
     table.add_column("score", justify="right")
+    confident = any(hit["confidence"] is not None for hit in answer["results"])
+    if confident:
+        table.add_column("same kind", justify="right")
     table.add_column("id", overflow="fold")
     table.add_column("", overflow="fold")
     for hit in answer["results"]:
         metadata = hit["metadata"]
         note = " · ".join(str(metadata[name]) for name in sorted(metadata, key=_by_use) if name in _SHOWN)
-        table.add_row(f"{hit['score']:.3f}", hit["id"], note)
+        chance = [f"{hit['confidence']:.0%}"] if confident else []
+        table.add_row(f"{hit['score']:.3f}", *chance, escape(hit["id"]), escape(note))
+    if answer["message"]:
+        console.print(f"[yellow]{answer['message']}")
     console.print(table)
 
 

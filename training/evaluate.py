@@ -1,10 +1,16 @@
-"""An encoder and labelled images in, retrieval figures out: every test image queries all the others.
+"""Labelled vectors in, retrieval figures out: every query searches the gallery, itself left out.
 
-Figures are a plain mapping: ``recall@1`` … ``map@r``, ``queries``, ``classes``; with a mask column the same again under
-``masked``, where hits that share the query's value of that column do not count (the same hand, the same photo session).
+Figures are a plain mapping: ``recall@1``, ``recall@2``, …, ``precision@1``, ``r_precision``, ``map@r``, ``mrr``, where asked
+for ``nmi``; ``intervals``, 95 % over classes, by the same names; ``queries``, ``classes``, and ``distractors``: queries that
+have no right answer and count only as wrong ones. With a mask column, the same again under ``masked``, where hits that share
+the query's value of that column do not count (the same hand, the same photo session). A comparison adds ``backbone``, the
+figures of the starting point on the same images, and ``gains``, the differences with their intervals; a calibrated bundle adds
+``calibration`` (``calibrate.Reliability``).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -12,52 +18,206 @@ from typing import Any
 import numpy as np
 
 from model.bundle import Bundle
+from model.confidence import Calibration
 from model.encoder import Encoder, open_encoder
-from model.metrics import leave_one_out, right_answers
+from model.metrics import Scores, clustering_nmi, scores
+from model.neighbours import KEPT, Labels, Neighbours, judged, nearest, right_answers
 
+from .calibrate import Reliability, reliability
 from .datasets import DataError
 from .datasets.labels import Dataset
-from .datasets.pixels import decode_all
-from .export import untrained
 
 Advance = Callable[[int], None]
+Columns = Mapping[str, Sequence[str]]
+Search = Callable[[Path, int], list[tuple[str, float]]]
+TRAINED, BACKBONE = "trained", "backbone as it is"
+_CALLERS = 2  # at once, to a service that others use too
 
 
-def check(data: Dataset, mask: str | None = None) -> None:
-    """Raises ``DataError`` when there is nothing to measure in ``data``: to be told before a training, not after it."""
-    for masks in (None, mask and data.column(mask)):
-        if not right_answers(data.labels, masks).any():
-            other = "" if masks is None else f" with another {mask}"
-            raise DataError(f"{data.root}: no image to be measured has a second one of its class{other}. Add some.")
+@dataclass(frozen=True)
+class Measurement:
+    """What was found, and the figures made of it; ``masked`` where a mask was given."""
+
+    found: Neighbours
+    scores: Scores
+    figures: dict[str, Any]
+    masked: "Measurement | None" = None
 
 
-def evaluate(encoder: Encoder, data: Dataset, mask: str | None = None, advance: Advance = lambda _: None) -> dict[str, Any]:
-    """Figures of ``encoder`` on all of ``data``. Raises ``DataError``."""
-    return figures(encoder.encode(decode_all(data.paths, encoder.transform, advance)), data, mask)
+@dataclass(frozen=True)
+class Evaluation:
+    """Figures of a bundle, and what they are made of: measurements by name, and how far its confidences can be trusted."""
+
+    figures: dict[str, Any]
+    measured: dict[str, Measurement]
+    reliability: Reliability | None = None
+
+    @property
+    def first(self) -> Measurement:
+        """What it is all about; the others are for comparison."""
+        return next(iter(self.measured.values()))
 
 
-def figures(vectors: np.ndarray, data: Dataset, mask: str | None = None) -> dict[str, Any]:
-    check(data, mask)
-    found: dict[str, Any] = {"classes": len(set(data.labels)), **leave_one_out(vectors, data.labels).figures()}
-    if mask is not None:
-        found["masked"] = {"by": mask, **leave_one_out(vectors, data.labels, data.column(mask)).figures()}
-    return found
+def check(columns: Columns, mask: str | None = None, source: object = "The data") -> None:
+    """Raises ``DataError`` when there is nothing to measure: to be told before a training, not after it.
 
-
-def compare_with_backbone(bundle: Bundle, data: Dataset, mask: str | None, advance: Advance = lambda _: None) -> dict[str, Any]:
-    """Figures of ``bundle`` and its backbone on all of ``data``. Raises ``DataError``."""
-    return compare_on(decode_all(data.paths, bundle.manifest.transform), bundle, data, mask, advance)
-
-
-def compare_on(pixels: np.ndarray, bundle: Bundle, data: Dataset, mask: str | None, advance: Advance) -> dict[str, Any]:
-    """``{"bundle": figures, "backbone": figures}``: what training gained over its starting point, in one run.
-
-    ``pixels`` are ``data``'s; ``advance`` hears of each of them twice.
+    ``columns``: ``label``, and where there are some ``role`` (query, gallery, or empty for both) and the mask's.
     """
-    found = {}
+    if mask is not None and mask not in columns:
+        raise DataError(f"{source} has no column {mask!r}; it has: {', '.join(columns)}.")
+    queries, gallery = _roles(columns)
+    for masks in (None, mask and columns[mask]):
+        if not right_answers(columns["label"], queries=queries, gallery=gallery, masks=masks).any():
+            other = "" if masks is None else f" with another {mask}"
+            raise DataError(f"{source}: no image to be measured has a second one of its class{other}. Add some.")
+
+
+def group_mask(columns: Columns) -> str | None:
+    """``group`` where there is such a column, and right answers remain when hits of the query's own group are left out."""
+    queries, gallery = _roles(columns)
+    if "group" not in columns:
+        return None
+    remain = right_answers(columns["label"], queries=queries, gallery=gallery, masks=columns["group"])
+    return "group" if remain.any() else None
+
+
+def measure(
+    vectors: np.ndarray, columns: Columns, mask: str | None = None, *, nmi: bool = False, source: object = "The data"
+) -> Measurement:
+    """Figures of unit ``vectors`` float32 [N, D], whose rows are those of ``columns``. Raises ``DataError``."""
+    check(columns, mask, source)
+    plain = _measured(vectors, columns, None)
+    if nmi:
+        plain.figures["nmi"] = clustering_nmi(vectors, columns["label"])
+    if mask is None:
+        return plain
+    masked = _measured(vectors, columns, columns[mask])
+    plain.figures["masked"] = {"by": mask, **masked.figures}
+    return Measurement(plain.found, plain.scores, plain.figures, masked)
+
+
+def evaluate(
+    bundle: Bundle,
+    pixels: np.ndarray,
+    columns: Columns,
+    mask: str | None = None,
+    *,
+    nmi: bool = False,
+    beside_backbone: bool = True,
+    calibration: Calibration | None = None,
+    advance: Advance = lambda _: None,
+) -> Evaluation:
+    """Measure ``bundle`` on images whose ``pixels`` uint8 [N, size, size, 3] are those of the rows of ``columns``.
+
+    ``beside_backbone``: measure its starting point too, which needs torch; ``advance`` then hears of every image twice.
+    Raises ``DataError``.
+    """
+
+    def vectors_of(encoder: Encoder) -> np.ndarray:
+        vectors = encoder.encode(pixels)
+        advance(len(pixels))
+        return vectors
+
+    vectors = vectors_of(open_encoder(bundle))
+    trained = measure(vectors, columns, mask, nmi=nmi)
+    figures, measured = trained.figures, {TRAINED: trained}
+    if beside_backbone:
+        untrained = measure(vectors_of(_backbone(bundle)), columns, mask, nmi=nmi)
+        measured |= {BACKBONE: untrained}
+        figures |= {"backbone": untrained.figures, "gains": trained.scores.gains(untrained.scores)}
+        if trained.masked and untrained.masked:
+            figures["masked"] |= {"gains": trained.masked.scores.gains(untrained.masked.scores)}
+    if calibration is None:
+        return Evaluation(figures, measured)
+    trust = reliability(calibration, vectors, np.array(columns["label"]))
+    return Evaluation(figures | {"calibration": trust.figures()}, measured, trust)
+
+
+def _backbone(bundle: Bundle) -> Encoder:
+    """The starting point of ``bundle``: its backbone as it is, on the same input."""
+    from .export import untrained  # needs torch
+
     with TemporaryDirectory() as folder:
-        backbone = untrained(Path(folder) / "backbone", bundle.manifest.transform, bundle.manifest.architecture.backbone)
-        for name, each in (("bundle", bundle), ("backbone", backbone)):
-            found[name] = figures(open_encoder(each).encode(pixels), data, mask)
-            advance(len(pixels))
-    return found
+        manifest = bundle.manifest
+        return open_encoder(untrained(Path(folder) / "backbone", manifest.transform, manifest.architecture.backbone))
+
+
+def measure_search(
+    search: Search,
+    holds: Callable[[str], bool],
+    data: Dataset,
+    mask: str | None,
+    deepest: int,
+    advance: Advance = lambda _: None,
+) -> Measurement:
+    """Measure a search that others serve: its answers to the test images of ``data``, out of all it has of ``data``.
+
+    ``search``: a picture's file and how many hits → their ids and scores, best first; ``holds``: is the id there? Ids are the
+    paths in ``data``; hits that ``data`` does not list are wrong ones. No query gets more than ``deepest`` hits, and what
+    lies deeper counts as not found. Raises ``DataError``.
+    """
+    if any(data.boxes):
+        raise DataError(f"{data.root}: a service searches whole pictures; data with boxes cannot be measured through it.")
+    labels, paths = np.array(data.labels), data.table["path"]
+    roles, splits = np.array(data.roles, dtype=object), np.array(data.table["split"], dtype=object)
+    queries = np.flatnonzero((splits == "test") & (roles != "gallery"))
+    asked = set(labels[queries])
+    with ThreadPoolExecutor(_CALLERS) as pool:
+        there = list(pool.map(lambda row: labels[row] in asked and holds(paths[row]), range(len(data))))
+        gallery = np.flatnonzero(np.array(there, bool))
+        masks = None if mask is None else np.array(data.column(mask))
+        possible = right_answers(labels, queries=queries, gallery=gallery, masks=masks)
+        if not possible.any():
+            raise DataError(f"The service has no right answer to any test image of {data.root}. Index this folder there first.")
+        depth = deepest if mask else min(deepest, max(KEPT, int(possible.max()) + 1))
+
+        def ask(row: int) -> list[tuple[str, float]]:
+            answer = search(data.root / paths[row], depth)
+            advance(1)
+            return answer
+
+        found = _answers(pool.map(ask, queries), data, queries, possible, masks, depth)
+    return Measurement(found, *_figures(found, labels))
+
+
+def _answers(
+    answers: Iterable[list[tuple[str, float]]],
+    data: Dataset,
+    queries: np.ndarray,
+    possible: np.ndarray,
+    masks: np.ndarray | None,
+    depth: int,
+) -> Neighbours:
+    """The hits of others as ``nearest`` would tell them: the query itself and what its mask hides taken out."""
+    row_of = {path: row for row, path in enumerate(data.table["path"])}
+    rows, scored = np.full((len(queries), depth), -1), np.full((len(queries), depth), -np.inf, np.float32)
+    right = np.zeros((len(queries), depth), bool)
+    for place, (query, answer) in enumerate(zip(queries, answers, strict=True)):
+        hits = [(row_of.get(id, -1), score) for id, score in answer]
+        hits = [hit for hit in hits if hit[0] != query and (masks is None or hit[0] < 0 or masks[hit[0]] != masks[query])]
+        for rank, (row, score) in enumerate(hits):
+            rows[place, rank], scored[place, rank] = row, score
+            right[place, rank] = row >= 0 and data.labels[row] == data.labels[query]
+    return Neighbours(queries, rows[:, :KEPT], scored[:, :KEPT], right[:, :KEPT], possible, *judged(scored, right, possible))
+
+
+def _measured(vectors: np.ndarray, columns: Columns, masks: Sequence[str] | None) -> Measurement:
+    queries, gallery = _roles(columns)
+    found = nearest(vectors, columns["label"], queries=queries, gallery=gallery, masks=masks)
+    return Measurement(found, *_figures(found, columns["label"]))
+
+
+def _figures(found: Neighbours, labels: Labels) -> tuple[Scores, dict[str, Any]]:
+    measured = scores(found, labels)
+    counts = {
+        "queries": len(measured.values),
+        "classes": len(np.unique(measured.classes)),
+        "distractors": int((~found.answerable).sum()),
+    }
+    return measured, measured.means() | {"intervals": measured.intervals()} | counts
+
+
+def _roles(columns: Columns) -> tuple[np.ndarray, np.ndarray]:
+    """The rows that ask and the rows that are searched."""
+    roles = np.array(columns.get("role", [""] * len(columns["label"])), dtype=object)
+    return np.flatnonzero(roles != "gallery"), np.flatnonzero(roles != "query")

@@ -3,7 +3,16 @@
 import json
 import shutil
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+
+from model.encoder import open_encoder
+from model.metrics import NAMES, scores
+from model.neighbours import nearest
+from training.datasets.check import decode
+from training.datasets.labels import read
 
 
 def test_bundle_index_and_evaluate(run, emoji_slice, tmp_path):
@@ -36,10 +45,17 @@ def test_index_lists_what_it_cannot_read(run, emoji_slice, bundle, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("train", "--data", "/nonexistent", "--to", "{tmp}/b"), "/nonexistent is not a folder"),
+        (("train", "--data", "/nonexistent", "--to", "{tmp}/b"), "/nonexistent is not there"),
         (("train", "--data", "{data}", "--to", "{data}"), "exists and is not a bundle"),
         (("train", "--data", "{data}", "--to", "{tmp}/b", "--mask", "artist"), "has no column 'artist'"),
         (("evaluate", "{tmp}", "--data", "{data}"), "is not a bundle: it has no bundle.json"),
+        (("evaluate", "{bundle}"), "Give one of: BUNDLE --data DATA"),
+        (("evaluate", "{bundle}", "--data", "{data}", "--vectors", "{tmp}/file"), "Give one of: BUNDLE --data DATA"),
+        (("evaluate", "--vectors", "{tmp}/file"), "{tmp}/file cannot be read as Parquet"),
+        (("evaluate", "--service", "http://127.0.0.1:9", "--data", "{data}"), "No service answers at http://127.0.0.1:9"),
+        (("train", "--data", "{data}", "--to", "{tmp}/b", "--proportions", "70/30"), "--proportions: '70/30' has 2 parts"),
+        (("data", "check", "{tmp}/nothing"), "{tmp}/nothing is not there"),
+        (("doctor", "--data", "{tmp}/file"), "{tmp}/file is not a table"),
         (("index", "{data}", "--bundle", "{tmp}", "--to", "{tmp}/c"), "is not a bundle"),
         (
             ("index", "/nonexistent", "--bundle", "{bundle}", "--to", "{tmp}/c"),
@@ -65,3 +81,115 @@ def test_a_setting_that_is_wrong_names_itself(run, tmp_path):
     answer = run("serve", str(tmp_path), LOOKALIKE_THREADS="none")
     assert answer.returncode == 1
     assert "LOOKALIKE_THREADS" in answer.stderr
+
+
+# Labelled pictures
+
+
+def labelled(folder, emoji_slice, rows):
+    """A folder with a labels.csv of ``rows``, of columns path,label,split; its pictures are some of the slice."""
+    (folder / "a").mkdir(parents=True)
+    for name in ("noto", "twemoji", "openmoji"):
+        shutil.copy(emoji_slice / "1f43b" / f"{name}.png", folder / "a")
+    (folder / "labels.csv").write_text("path,label,split\n" + "".join(f"{row}\n" for row in rows))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("rows", "options", "status", "kinds"),
+    [
+        (["a/noto.png,bear,train", "a/twemoji.png,bear,train"], [], 0, []),
+        (["a/noto.png,bear,train", "a/twemoji.png,beer,train"], [], 0, ["single-image"] * 2),
+        (["a/noto.png,bear,train", "a/twemoji.png,beer,train"], ["--strict"], 1, ["single-image"] * 2),
+        (["a/noto.png,bear,tset", "a/twemoji.png,bear,train", "gone.png,bear,train"], [], 1, ["unknown-split", "missing-file"]),
+    ],
+)
+def test_data_check_lists_every_problem_and_says_so_by_its_status(run, rows, options, status, kinds, emoji_slice, tmp_path):
+    folder = labelled(tmp_path / "data", emoji_slice, rows)
+    answer = run("data", "check", str(folder), "--json", *options)
+    found = json.loads(answer.stdout)
+    assert [problem["kind"] for problem in found["problems"]] == kinds
+    assert answer.returncode == status
+    assert found["errors"] + found["warnings"] == len(kinds)
+    shown = run("data", "check", str(folder), *options)
+    assert shown.returncode == status
+    assert all(kind in shown.stderr for kind in kinds)
+
+
+def test_training_lists_every_problem_before_it_begins(run, emoji_slice, tmp_path):
+    rows = [
+        "a/noto.png,bear,train",
+        "gone.png,bear,train",
+        "a/twemoji.png,bear,test",
+        "a/openmoji.png,bear,test",
+        "away.png,x,test",
+    ]
+    answer = run("train", "--data", str(labelled(tmp_path / "data", emoji_slice, rows)), "--to", str(tmp_path / "bundle"))
+    assert answer.returncode == 1
+    assert "row 3: gone.png: the file does not exist" in answer.stderr
+    assert "row 6: away.png: the file does not exist" in answer.stderr
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_doctor_estimates_a_training(run, emoji_slice):
+    found = json.loads(run("doctor", "--data", str(emoji_slice), "--json").stdout)
+    assert found["machine"]["cores"] >= 1
+    assert found["data"]["training_seconds"] == pytest.approx(
+        found["data"]["epoch_seconds"] * found["data"]["epochs"], rel=0.01
+    )
+    assert found["data"]["images_per_second"] > 1
+    assert "images/s" in run("doctor", "--data", str(emoji_slice)).stderr
+
+
+# Evaluation
+
+
+def test_vectors_of_elsewhere_are_measured_like_a_bundle(run, bundle, emoji_slice, tmp_path):
+    test = read(emoji_slice).split("test")
+    pixels = decode(test, bundle.manifest.transform)[0].pixels
+    vectors = 7 * open_encoder(bundle).encode(pixels).astype(np.float64)  # whatever their length
+    columns = {"vector": list(vectors), "label": test.labels, "group": test.column("family")}
+    pq.write_table(pa.table(columns), tmp_path / "vectors.parquet")
+    found = json.loads(run("evaluate", "--vectors", str(tmp_path / "vectors.parquet"), "--nmi", "--json").stdout)
+    expected = json.loads((bundle.path / "metrics.json").read_text())
+    for ours, theirs in ((found, expected), (found["masked"], expected["masked"])):
+        assert {name: ours[name] for name in NAMES} == pytest.approx({name: theirs[name] for name in NAMES}, abs=1e-6)
+    assert 0 < found["nmi"] < 1
+    assert set(found["intervals"]) == set(NAMES)
+
+
+def test_a_service_is_measured_by_its_own_answers(run, server, collection, bundle, emoji_slice, tmp_path):
+    answer = run("evaluate", "--service", server, "--data", str(emoji_slice), "--mask", "family", "--json")
+    found = json.loads(answer.stdout)
+    data = read(emoji_slice)
+    vectors = open_encoder(bundle).encode(decode(data, bundle.manifest.transform)[0].pixels)
+    tests = [row for row, split in enumerate(data.table["split"]) if split == "test"]
+    for masks, ours in ((None, found), (data.column("family"), found["masked"])):
+        expected = scores(nearest(vectors, data.labels, queries=np.array(tests), masks=masks), data.labels).means()
+        assert {name: ours[name] for name in NAMES} == pytest.approx(expected, abs=1e-6)
+
+
+def test_plots_and_classes_where_asked_for(run, bundle, emoji_slice, tmp_path):
+    plots = tmp_path / "plots"
+    arguments = ("evaluate", str(bundle.path), "--data", str(emoji_slice), "--no-backbone", "--plots", str(plots), "--by-class")
+    found = json.loads(run(*arguments, "--json").stdout)
+    assert {path.name for path in plots.iterdir()} == {"recall.png", "classes.png", "scores.png"}
+    assert set(found["by_class"]) == set(read(emoji_slice).split("test").labels)
+    assert "backbone" not in found
+    shown = run(*arguments).stderr
+    assert "queries of" in shown
+    assert f"{found['recall@1']:.4f}" in shown
+
+
+def test_a_bundle_is_measured_on_the_classes_that_it_was_not_trained_on(run, emoji_slice, tmp_path):
+    """Its own split, whatever the default is: with another one it would be tested on what it learnt."""
+    folder = tmp_path / "bears and others"
+    for label in sorted(path.name for path in emoji_slice.iterdir() if path.is_dir())[:24]:
+        shutil.copytree(emoji_slice / label, folder / label)
+    split = ("--proportions", "40/0/60", "--split-seed", "9")
+    answer = run("train", "--data", str(folder), "--to", str(tmp_path / "bundle"), "--epochs", "1", *split, "--json")
+    trained = json.loads(answer.stdout)
+    again = run("evaluate", str(tmp_path / "bundle"), "--data", str(folder), "--json")
+    assert json.loads(again.stdout) == trained
+    other = run("evaluate", str(tmp_path / "bundle"), "--data", str(folder), "--split-seed", "1", "--no-backbone", "--json")
+    assert json.loads(other.stdout)["queries"] != trained["queries"]

@@ -1,6 +1,8 @@
 """Training learns, repeats itself bit by bit, says when it cannot go on, and leaves a bundle that tells what it can do."""
 
 import io
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,17 +11,19 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 
-from model import backbones
+from model import backbones, confidence
 from model.bundle import Bundle, BundleError
-from model.encoder import Encoder, open_encoder
+from model.encoder import Encoder
+from model.metrics import NAMES
 from model.network import EmbeddingNetwork
 from model.transform import Transform
+from training import calibrate
 from training import train as training
 from training.config import TrainingConfig
 from training.datasets import DataError
+from training.datasets.check import decode
 from training.datasets.labels import Dataset
-from training.datasets.pixels import decode_all
-from training.evaluate import check, compare_with_backbone, evaluate, figures
+from training.evaluate import check, evaluate, measure
 from training.train import metrics, train
 from training.trainer import Step, TrainingDiverged, architecture, fit
 
@@ -34,7 +38,7 @@ def part(dataset: Dataset) -> Dataset:
 
 @pytest.fixture(scope="module")
 def pixels(part: Dataset) -> np.ndarray:
-    return decode_all(part.paths, Transform(size=SMALL.image_size))
+    return decode(part, Transform(size=SMALL.image_size))[0].pixels
 
 
 @pytest.fixture
@@ -94,16 +98,18 @@ def test_an_absurd_learning_rate_is_told_with_what_to_do(pixels: np.ndarray, par
 def test_training_beats_the_backbone_on_classes_it_never_saw(bundle: Bundle, dataset: Dataset) -> None:
     assert not set(dataset.split("train").labels) & set(dataset.split("test").labels)
     found = metrics(bundle)
-    assert found["bundle"]["recall@1"] > found["backbone"]["recall@1"] + 0.02
-    assert found["bundle"]["masked"]["recall@1"] > found["backbone"]["masked"]["recall@1"]
-    assert found["bundle"]["map@r"] > found["backbone"]["map@r"]
+    assert found["recall@1"] > found["backbone"]["recall@1"] + 0.02
+    assert found["masked"]["recall@1"] > found["backbone"]["masked"]["recall@1"]
+    assert found["map@r"] > found["backbone"]["map@r"]
+    gain = found["gains"]["map@r"]
+    assert 0 < gain["interval"][0] < gain["mean"] < gain["interval"][1]
 
 
 def test_metrics_and_record_say_what_was_done(bundle: Bundle, dataset: Dataset) -> None:
     test, part = dataset.split("test"), dataset.split("train")
-    for found in metrics(bundle).values():
-        assert set(found) == {"classes", "recall@1", "recall@2", "recall@4", "recall@8", "map@r", "queries", "masked"}
-        assert (found["classes"], found["queries"]) == (len(set(test.labels)), len(test))
+    for found in (metrics(bundle), metrics(bundle)["backbone"]):
+        assert set(found) - {"backbone", "gains"} == {*NAMES, "intervals", "classes", "queries", "distractors", "masked"}
+        assert (found["classes"], found["queries"], found["distractors"]) == (len(set(test.labels)), len(test), 0)
         assert found["masked"]["by"] == "family"
         assert 0 < found["map@r"] < found["recall@1"] < found["recall@2"] < found["recall@4"] < found["recall@8"] < 1
         assert found["masked"]["recall@1"] < found["recall@1"]  # drawings by the same hand are the easiest to find
@@ -111,15 +117,42 @@ def test_metrics_and_record_say_what_was_done(bundle: Bundle, dataset: Dataset) 
     assert TrainingConfig.model_validate(record["config"]).image_size == bundle.manifest.transform.size == 96
     assert (record["classes"], record["images"]) == (len(set(part.labels)), len(part))
     assert record["seconds"] > 0 and record["torch"] == torch.__version__
+    assert record["splitting"] is None  # labels.csv says it
 
 
 def test_measuring_again_gives_the_same_figures(bundle: Bundle, backbone: Bundle, encoder: Encoder, dataset: Dataset) -> None:
     assert backbone.manifest.transform == bundle.manifest.transform
     test, found = dataset.split("test"), metrics(bundle)
-    assert compare_with_backbone(bundle, test, "family") == found
-    assert evaluate(encoder, test, "family") == found["backbone"]
-    del found["bundle"]["masked"]
-    assert evaluate(open_encoder(bundle), test) == found["bundle"]
+    pixels = decode(test, bundle.manifest.transform)[0].pixels
+    assert as_json(evaluate(bundle, pixels, test.table, "family").figures) == found
+    assert as_json(measure(encoder.encode(pixels), test.table, "family").figures) == found["backbone"]
+    alone = as_json(evaluate(bundle, pixels, test.table, beside_backbone=False).figures)
+    assert alone == {name: found[name] for name in found if name not in ("masked", "backbone", "gains")}
+
+
+def test_a_bundle_is_calibrated_on_classes_that_are_neither_trained_on_nor_tested(
+    part: Dataset, dataset: Dataset, tmp_path: Path, progress: Progress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calibrate, "MIN_CLASSES", 5)  # the slice has few
+    rest = [row for row, split in enumerate(dataset.table["split"]) if split != "train"]
+    names = {*part.table["path"], *(dataset.table["path"][row] for row in rest)}
+    data = dataset.rows([row for row, path in enumerate(dataset.table["path"]) if path in names])
+    made = train(data, tmp_path / "new", SMALL, None, progress)
+    found = confidence.load(made)
+    assert found is not None
+    assert found.fitted_on["classes"] == len(set(dataset.split("validation").labels))
+    assert metrics(made)["calibration"]["hits"] == 2 * 10 * len(dataset.split("test"))
+    sure, unsure = found.confidence(np.array([0.99, 0.2]), 1000)
+    assert sure > unsure
+
+
+def test_too_few_classes_to_calibrate_leave_a_bundle_without(bundle: Bundle) -> None:
+    assert confidence.load(bundle) is None
+    assert "calibration" not in metrics(bundle)
+
+
+def as_json(figures: dict) -> dict:
+    return json.loads(json.dumps(figures))
 
 
 # Failures
@@ -127,13 +160,13 @@ def test_measuring_again_gives_the_same_figures(bundle: Bundle, backbone: Bundle
 
 def test_what_cannot_be_measured_is_told(dataset: Dataset) -> None:
     single = dataset.rows([dataset.labels.index(label) for label in sorted(set(dataset.labels))[:5]])
-    for refuse in (check, lambda data: figures(np.eye(5, dtype=np.float32), data)):
+    for refuse in (check, lambda table: measure(np.eye(5, dtype=np.float32), table)):
         with pytest.raises(DataError, match="no image to be measured has a second one of its class"):
-            refuse(single)
+            refuse(single.table)
     with pytest.raises(DataError, match="of its class with another label"):
-        check(dataset, "label")
+        check(dataset.table, "label")
     with pytest.raises(DataError, match="no column 'artist'"):
-        check(dataset, "artist")
+        check(dataset.table, "artist")
 
 
 def test_a_failure_before_the_training_costs_no_training(
@@ -151,7 +184,7 @@ def test_a_failure_before_the_training_costs_no_training(
         (dataset.split("train"), tmp_path / "new", None, "no images in the split test"),
         (dataset.split("test"), tmp_path / "new", None, "no images in the split train"),
         (dataset, tmp_path / "new", "artist", "no column 'artist'"),
-        (Dataset(dataset.root, dataset.table | {"path": paths}), tmp_path / "new", None, r"damaged\.png"),
+        (replace(dataset, table=dataset.table | {"path": paths}), tmp_path / "new", None, r"damaged\.png"),
         (dataset, thesis, None, "is not a bundle"),
     ):
         with pytest.raises((DataError, BundleError), match=sentence):
@@ -159,15 +192,15 @@ def test_a_failure_before_the_training_costs_no_training(
     assert {path.name for path in tmp_path.iterdir()} == {"thesis", "damaged.png"}
 
 
-@pytest.mark.parametrize("stage", ["fit", "compare_on"])
+@pytest.mark.parametrize("stage", ["fit", "evaluate"])
 def test_a_failure_later_leaves_nothing(
     stage: str, part: Dataset, tmp_path: Path, progress: Progress, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_):
+    def fail(*_, **__):
         raise TrainingDiverged("as a test")
 
     data = part.rows(range(40))
-    data = Dataset(data.root, data.table | {"split": ["train"] * 20 + ["test"] * 20})
+    data = replace(data, table=data.table | {"split": ["train"] * 20 + ["test"] * 20})
     monkeypatch.setattr(training, "fit", lambda *_: EmbeddingNetwork(architecture(SMALL), pretrained=False))
     monkeypatch.setattr(training, stage, fail)
     with pytest.raises(TrainingDiverged), progress:
