@@ -22,6 +22,7 @@ class Generation(BaseModel):
     format: Literal[1] = 1
     number: int  # that of the job which made it
     fingerprint: str
+    bundle: str = ""  # digest of the bundle.json that was there: figures and calibration have no part in the fingerprint
     runtime: str
     precision: Precision
     segments: list[str]

@@ -20,7 +20,7 @@ import numpy as np
 
 from model import Failure
 from model import bundle as bundles
-from model.bundle import Bundle, BundleError
+from model.bundle import Bundle, BundleError, Manifest
 from model.encoder import Encoder
 from model.image import ImageError
 
@@ -112,25 +112,30 @@ def run(
 
 
 def keep_bundle(bundle: Bundle, collection: Path) -> None:
-    """The collection's own copy of a bundle: whoever searches needs nothing but the collection."""
+    """The collection's own copy of a bundle: whoever searches needs nothing but the collection.
+
+    One of the same fingerprint makes room for it too: the vectors are the same, figures and calibration may not be.
+    """
     place = collection / "bundles" / bundle.fingerprint
-    if _holds(place, bundle.fingerprint):
+    if _held(place) == bundle.manifest:
         return
-    rmtree(place, ignore_errors=True)
     with bundles.writing(place) as draft:
         copytree(bundle.path, draft, dirs_exist_ok=True)
         for file in draft.rglob("*"):
             bundles.sync(file)
         bundles.sync(draft)
-        if not _holds(draft, bundle.fingerprint):
+        if _held(draft) != bundle.manifest:
             raise JobError(f"{bundle.path} changed while it was copied. Run again.")
 
 
-def _holds(place: Path, fingerprint: str) -> bool:
+def _held(place: Path) -> Manifest | None:
+    """None where there is no whole bundle; what is left of one makes room for another."""
     try:
-        return bundles.load(place).fingerprint == fingerprint
+        return bundles.load(place).manifest
     except BundleError:
-        return False
+        if not (place / "bundle.json").exists():
+            rmtree(place, ignore_errors=True)
+        return None
 
 
 def _check(gallery: Path, root: Path, collection: Path, origin: str | None, bundle: Bundle, encoder: Encoder) -> None:
@@ -174,7 +179,8 @@ class _Run:
             self._remove_unseen()
             self._encode_pending(published=False)
             self._check_pending()
-            self.report.added, self.report.removed = publish(self.catalog, self.collection, self.job, self.encoder)
+            bundle = bundles.file_digest(self.collection / "bundles" / self.job.fingerprint / "bundle.json")
+            self.report.added, self.report.removed = publish(self.catalog, self.collection, self.job, self.encoder, bundle)
             self._encode_pending(published=True)  # what a server took in meanwhile, with the bundle before
         finally:
             self.pool.shutdown(cancel_futures=True)

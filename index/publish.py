@@ -23,20 +23,27 @@ MERGE_ABOVE = 0.1  # share of rows that are new or dead
 KEPT = 2  # generations: the current one, and the one before for servers that have not followed yet
 
 
-def publish(catalog: Catalog, collection: Path, job: Job, encoder: Encoder) -> tuple[int, int]:
-    """Make what the job staged visible, with a new generation where anything came or went. Returns items added, removed."""
+def publish(catalog: Catalog, collection: Path, job: Job, encoder: Encoder, bundle: str) -> tuple[int, int]:
+    """Make what the job staged visible, with a new generation where anything came or went. Returns items added, removed.
+
+    ``bundle``: digest of its bundle.json. Another one, though its vectors are the same, is a new generation too: so servers
+    take up its calibration.
+    """
     state = catalog.state()  # before the keys are read: a change in between is then followed once more, not lost
     pending = [item.key for item in catalog.pending(job.fingerprint, job)]
     keys = np.setdiff1d(catalog.live_keys(job=job), np.array(pending, np.int64))
-    stored = _stored(collection, current(catalog, collection), encoder)
+    previous = current(catalog, collection)
+    stored = _stored(collection, previous, encoder)
     kept, new = plan(stored or {}, keys)
-    if stored is not None and kept == list(stored) and len(new) == 0 and catalog.staged(job) == (0, 0):
+    same = previous is not None and previous.bundle == bundle
+    if same and stored is not None and kept == list(stored) and len(new) == 0 and catalog.staged(job) == (0, 0):
         return catalog.publish(job, None)
     if len(new):
         kept = [*kept, _write_segment(catalog, collection, job, encoder, new)]
     generation = Generation(
         number=job.number,
         fingerprint=job.fingerprint,
+        bundle=bundle,
         runtime=encoder.runtime,
         precision=encoder.precision,
         segments=kept,

@@ -164,15 +164,15 @@ class Engine:
     def _load(self, catalog: Catalog, number: int) -> Serving:
         generation = generations.read(self.collection, number)
         precision = self._precision or generation.precision
+        bundle = bundles.load(self.collection / "bundles" / generation.fingerprint)
         old = self._known.serving
         if old is not None and (old.bundle.fingerprint, old.encoder.precision) == (generation.fingerprint, precision):
-            bundle, encoder, calibration = old.bundle, old.encoder, old.calibration
+            encoder = old.encoder
         else:
-            bundle = bundles.load(self.collection / "bundles" / generation.fingerprint)
-            encoder, calibration = open_encoder(bundle, self._runtime, precision), confidence.load(bundle)
+            encoder = open_encoder(bundle, self._runtime, precision)
             size = encoder.transform.size
             encoder.encode(np.zeros((1, size, size, 3), np.uint8))  # warm before it answers
-        return Serving(bundle, encoder, calibration, Searcher(self.collection, catalog, number, encoder.dim))
+        return Serving(bundle, encoder, confidence.load(bundle), Searcher(self.collection, catalog, number, encoder.dim))
 
     def _swap(self, new: Serving) -> None:
         with self._swapping:

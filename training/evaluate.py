@@ -8,7 +8,7 @@ figures of the starting point on the same images, and ``gains``, the differences
 ``calibration`` (``calibrate.Reliability``).
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,9 +91,7 @@ def measure(
         plain.figures["nmi"] = clustering_nmi(vectors, columns["label"])
     if mask is None:
         return plain
-    masked = _measured(vectors, columns, columns[mask])
-    plain.figures["masked"] = {"by": mask, **masked.figures}
-    return Measurement(plain.found, plain.scores, plain.figures, masked)
+    return _with_mask(plain, mask, _measured(vectors, columns, columns[mask]))
 
 
 def evaluate(
@@ -164,32 +162,37 @@ def measure_search(
     asked = set(labels[queries])
     with ThreadPoolExecutor(_CALLERS) as pool:
         there = list(pool.map(lambda row: labels[row] in asked and holds(paths[row]), range(len(data))))
-        gallery = np.flatnonzero(np.array(there, bool))
-        masks = None if mask is None else np.array(data.column(mask))
-        possible = right_answers(labels, queries=queries, gallery=gallery, masks=masks)
+        gallery = np.flatnonzero(there)
+        possible = right_answers(labels, queries=queries, gallery=gallery)
         if not possible.any():
             raise DataError(f"The service has no right answer to any test image of {data.root}. Index this folder there first.")
-        depth = deepest if mask else min(deepest, max(KEPT, int(possible.max()) + 1))
+        depth = deepest if mask else min(deepest, max(KEPT, int(possible.max())) + 1)
 
         def ask(row: int) -> list[tuple[str, float]]:
             answer = search(data.root / paths[row], depth)
             advance(1)
             return answer
 
-        found = _answers(pool.map(ask, queries), data, queries, possible, masks, depth)
-    return Measurement(found, *_figures(found, labels))
+        answers = list(pool.map(ask, queries))
+    found = _answers(answers, data, queries, possible, None)
+    plain = Measurement(found, *_figures(found, labels))
+    if mask is None:
+        return plain
+    masks = np.array(data.column(mask))
+    masked = _answers(answers, data, queries, right_answers(labels, queries=queries, gallery=gallery, masks=masks), masks)
+    return _with_mask(plain, mask, Measurement(masked, *_figures(masked, labels)))
 
 
 def _answers(
-    answers: Iterable[list[tuple[str, float]]],
+    answers: Sequence[list[tuple[str, float]]],
     data: Dataset,
     queries: np.ndarray,
     possible: np.ndarray,
     masks: np.ndarray | None,
-    depth: int,
 ) -> Neighbours:
     """The hits of others as ``nearest`` would tell them: the query itself and what its mask hides taken out."""
     row_of = {path: row for row, path in enumerate(data.table["path"])}
+    depth = max(KEPT, *map(len, answers))
     rows, scored = np.full((len(queries), depth), -1), np.full((len(queries), depth), -np.inf, np.float32)
     right = np.zeros((len(queries), depth), bool)
     for place, (query, answer) in enumerate(zip(queries, answers, strict=True)):
@@ -199,6 +202,11 @@ def _answers(
             rows[place, rank], scored[place, rank] = row, score
             right[place, rank] = row >= 0 and data.labels[row] == data.labels[query]
     return Neighbours(queries, rows[:, :KEPT], scored[:, :KEPT], right[:, :KEPT], possible, *judged(scored, right, possible))
+
+
+def _with_mask(plain: Measurement, mask: str, masked: Measurement) -> Measurement:
+    figures = plain.figures | {"masked": {"by": mask, **masked.figures}}
+    return Measurement(plain.found, plain.scores, figures, masked)
 
 
 def _measured(vectors: np.ndarray, columns: Columns, masks: Sequence[str] | None) -> Measurement:

@@ -14,6 +14,7 @@ from index.catalog import Catalog, CatalogError
 from index.gallery import GalleryError
 from index.job import JobError
 from model import Failure
+from model import bundle as bundles
 
 
 def names(numbers) -> set[str]:
@@ -732,3 +733,22 @@ def _fill(path: Path) -> None:
                 file.write(bytes(4096))
         except OSError:
             return
+
+
+def test_a_bundle_of_the_same_vectors_but_another_calibration_is_taken_up_and_encodes_nothing(shop):
+    shop.fill(range(5))
+    before = shop.index().generation
+    assert shop.index().generation == before
+    manifest = shop.bundle.manifest.model_copy()
+    with bundles.writing(shop.bundle.path) as draft:
+        shutil.copytree(shop.bundle.path, draft, dirs_exist_ok=True)
+        (draft / "calibration.json").write_text("{}")
+        bundles.seal(draft, manifest)
+    shop.use(bundles.load(shop.bundle.path))
+    report = shop.index()
+    assert (report.encoded, report.unchanged) == (0, 5)
+    assert report.generation > before
+    copy = bundles.load(shop.collection / "bundles" / shop.bundle.fingerprint)
+    assert "calibration.json" in copy.manifest.files
+    assert set(shop.found()) == {f"{number}.png" for number in range(5)}
+    assert shop.index().generation == report.generation

@@ -48,7 +48,7 @@ class Place:
             items=[NewItem(id, id, {}, 1, 1) for id in ids],
             vectors=dict(zip(ids, vectors, strict=True)),
         )
-        publish(self.catalog, self.folder, job, Encoder())
+        publish(self.catalog, self.folder, job, Encoder(), "digest")
 
     def put(self, id: str, vector: np.ndarray) -> None:
         """As the service does it."""
@@ -186,7 +186,7 @@ def test_what_another_job_published_is_not_seen_in_part(place):
     new = NewItem("a0000", "new", {}, 1, 2, replaces=known.items["a0000"].key)
     place.catalog.stage(job, known, items=[new], vectors={"new": vectors[35]})
     place.catalog.remove(job, [known.items["a0001"].key], [])
-    publish(place.catalog, place.folder, job, Encoder())
+    publish(place.catalog, place.folder, job, Encoder(), "digest")
     old.follow()
     assert old.search(vectors[0], 100) == before
     assert {hit.item.id for hit in place.searcher().search(vectors[0], 100)} == set(place.vectors) - {"a0001"}
