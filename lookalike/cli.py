@@ -25,7 +25,7 @@ app = typer.Typer(
 data_app = typer.Typer(no_args_is_help=True, help="Labelled pictures to try things with.")
 app.add_typer(data_app, name="data")
 
-console = Console(stderr=True, highlight=False)
+console = Console(stderr=True, highlight=False, emoji=False)  # :bear: in a name is no emoji
 
 RuntimeName = Literal["auto", "openvino", "torch"]
 PrecisionName = Literal["f32", "bf16"]
@@ -259,7 +259,7 @@ def up(
 def search(
     file: Annotated[Path, typer.Argument(help="A picture.")],
     url: Annotated[str, typer.Option(help="Address of the service.")] = "http://127.0.0.1:8000",
-    k: Annotated[int, typer.Option(min=1, max=1000, help="How many hits at most.")] = 10,
+    k: Annotated[int, typer.Option("--k", "-k", min=1, max=1000, help="How many hits at most.")] = 10,
     as_json: Json = False,
 ) -> None:
     """Ask a running service for the nearest items to a picture."""

@@ -1,5 +1,6 @@
 """A client of the service, over HTTP: pictures in, hits out. Safe to call from several threads."""
 
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -19,6 +20,7 @@ class Client:
 
     def __init__(self, url: str = "http://127.0.0.1:8000", timeout: float = 30.0) -> None:
         self.url = url.rstrip("/")
+        self._timeout = timeout
         self._http = httpx.Client(timeout=timeout)
 
     def __enter__(self) -> "Client":
@@ -45,8 +47,15 @@ class Client:
         return self._said(self._sent("GET", "/info"), "limits")
 
     def _sent(self, method: str, path: str, **content: Any) -> httpx.Response:
+        """A busy service is asked again when it says so, until the time-out has passed."""
+        until = time.monotonic() + self._timeout
         try:
-            return self._http.request(method, self.url + path, **content)
+            while True:
+                answer = self._http.request(method, self.url + path, **content)
+                pause = _pause(answer)
+                if answer.status_code != 429 or time.monotonic() + pause > until:
+                    return answer
+                time.sleep(pause)
         except (httpx.RequestError, httpx.InvalidURL) as error:
             reason = str(error) or type(error).__name__
             raise ServiceError(
@@ -64,3 +73,9 @@ class Client:
         if not answer.is_success:
             raise ServiceError(said["detail"])
         return said
+
+
+def _pause(answer: httpx.Response) -> float:
+    """Seconds; a proxy may give a date instead, and then it is one."""
+    said = answer.headers.get("Retry-After", "")
+    return float(said) if said.isdecimal() else 1.0

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from index.job import Report
 from training.datasets.problems import Problem
@@ -52,7 +52,7 @@ def figures(console: Console, found: dict[str, Any]) -> None:
     console.print(_figures(found, f"{found['queries']:,} queries of {found['classes']:,} classes"))
     if masked := found.get("masked"):
         both = masked | ({"backbone": found["backbone"]["masked"]} if "backbone" in found else {})
-        console.print(_figures(both, f"the same, hits of the query's own {escape(masked['by'])} left out"))
+        console.print(_figures(both, f"the same, hits of the query's own {masked['by']} left out"))
     if found["distractors"]:
         console.print(f"{found['distractors']:,} more images have no second one of their class: they are only in the way.")
     if trust := found.get("calibration"):
@@ -63,12 +63,12 @@ def figures(console: Console, found: dict[str, Any]) -> None:
     if "by_class" in found:
         _by_class(console, found["by_class"])
     for path in found.get("plots", ()):
-        console.print(path)
+        console.print(path, markup=False, soft_wrap=True)
 
 
 def _figures(found: dict[str, Any], title: str) -> Table:
     """A row a figure; with ``backbone`` and ``gains``, what is compared."""
-    table = Table("", title=title, title_justify="left")
+    table = Table("", title=Text(title), title_justify="left")
     for name in ("backbone", "trained", "gained") if "backbone" in found else ("measured",):
         table.add_column(name, justify="right", no_wrap=True)
     for name, shown in FIGURES.items():
@@ -93,13 +93,14 @@ def _by_class(console: Console, classes: dict[str, dict[str, float]]) -> None:
     for name in ("class", "queries", "R@1", "MAP@R"):
         table.add_column(name, justify="left" if name == "class" else "right", overflow="fold")
     for label, each in sorted(classes.items(), key=lambda item: item[1]["map@r"])[:_SHOWN_CLASSES]:
-        table.add_row(escape(label), f"{each['queries']:,}", f"{each['recall@1']:.4f}", f"{each['map@r']:.4f}")
+        table.add_row(Text(label), f"{each['queries']:,}", f"{each['recall@1']:.4f}", f"{each['map@r']:.4f}")
     console.print(table)
 
 
 def checked(console: Console, found: dict[str, Any], problems: Sequence[Problem]) -> None:
     """What is in labelled pictures, and all that is wrong with them."""
-    table = Table("split", title=found["source"], title_justify="left")
+    console.print(found["source"], markup=False, soft_wrap=True)
+    table = Table("split")
     for name in ("classes", "images"):
         table.add_column(name, justify="right")
     for split, counts in found["splits"].items():
@@ -120,9 +121,8 @@ def warnings(console: Console, problems: Sequence[Problem], source: Path) -> Non
     """What is doubtful in data that is used all the same: each kind with its first example."""
     if not problems:
         return
-    console.print(
-        f"[yellow]{_counted(len(problems), 'warning')}[/]; `lookalike data check {escape(str(source))}` lists them all:"
-    )
+    console.print(f"[yellow]{_counted(len(problems), 'warning')}[/]; ", end="")
+    console.print(f"`lookalike data check {source}` lists them all:", markup=False, soft_wrap=True)
     for kind, group in groupby(problems, key=lambda problem: problem.kind):
         first, *others = group
         more = f" (and {len(others):,} more)" if others else ""
@@ -149,7 +149,8 @@ def estimated(console: Console, found: dict[str, Any]) -> None:
         table.add_row(f"[bold]training, {data['epochs']} epochs", f"[bold]{_duration(data['training_seconds'])}")
     console.print(table)
     if data["unreadable_in_sample"]:
-        console.print(f"[yellow]{data['unreadable_in_sample']:,} pictures of the sample cannot be read: lookalike data check")
+        unreadable = _counted(data["unreadable_in_sample"], "picture")
+        console.print(f"[yellow]{unreadable} of the sample cannot be read: `lookalike data check` says why.")
 
 
 def _duration(seconds: float) -> str:
@@ -186,7 +187,7 @@ def report(console: Console, report: Report) -> None:
 
 def hits(console: Console, answer: dict[str, Any], file: Path) -> None:
     """The answer of a search."""
-    table = Table(title=f"{escape(file.name)}, among {answer['index']['count']:,} items", title_justify="left")
+    table = Table(title=Text(f"{file.name}, among {answer['index']['count']:,} items"), title_justify="left")
     table.add_column("score", justify="right")
     confident = any(hit["confidence"] is not None for hit in answer["results"])
     if confident:
@@ -197,9 +198,9 @@ def hits(console: Console, answer: dict[str, Any], file: Path) -> None:
         metadata = hit["metadata"]
         note = " · ".join(str(metadata[name]) for name in sorted(metadata, key=_by_use) if name in _SHOWN)
         chance = [f"{hit['confidence']:.0%}"] if confident else []
-        table.add_row(f"{hit['score']:.3f}", *chance, escape(hit["id"]), escape(note))
+        table.add_row(f"{hit['score']:.3f}", *chance, Text(hit["id"]), Text(note))
     if answer["message"]:
-        console.print(f"[yellow]{answer['message']}")
+        console.print(answer["message"], style="yellow", markup=False)
     console.print(table)
 
 

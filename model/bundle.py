@@ -145,7 +145,7 @@ def check_target(to: Path) -> None:
 
 def seal(folder: Path, manifest: Manifest) -> None:
     """Write ``bundle.json`` with the digest of every file in ``folder``, and sync all of them to disk."""
-    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    files = sorted(file for file in folder.rglob("*") if file.is_file() and file != folder / "bundle.json")
     manifest.files = {file.relative_to(folder).as_posix(): file_digest(file) for file in files}
     (folder / "bundle.json").write_text(manifest.model_dump_json(indent=2) + "\n")
     for path in (folder, *folder.rglob("*")):

@@ -105,10 +105,11 @@ class Reliability:
     right: np.ndarray
 
     def bins(self) -> list[tuple[float, float, int]]:
-        """15 bins of equal mass: mean confidence, share of right hits, number of hits."""
-        shuffled = np.random.default_rng(0).permutation(len(self.right))  # equal confidences must not keep an order of theirs
-        parts = np.array_split(shuffled[np.argsort(self.confidence[shuffled], kind="stable")], 15)
-        return [(float(self.confidence[part].mean()), float(self.right[part].mean()), len(part)) for part in parts if len(part)]
+        """15 bins of equal mass: mean confidence, share of right hits, number of hits. Equal confidences have no order."""
+        _, inverse, counts = np.unique(self.confidence, return_inverse=True, return_counts=True)
+        right = (np.bincount(inverse, self.right) / counts)[inverse]
+        parts = np.array_split(np.argsort(self.confidence, kind="stable"), 15)
+        return [(float(self.confidence[part].mean()), float(right[part].mean()), len(part)) for part in parts if len(part)]
 
     def figures(self) -> dict[str, float]:
         """``ece``: expected calibration error, the mean distance between the two over the bins; ``brier``: mean squared error
@@ -180,12 +181,12 @@ def _loss(hits: Hits, scores: np.ndarray, ratios: np.ndarray, exponent: float) -
 
 
 def _anchored(hits: Hits, scores: np.ndarray, ratios: np.ndarray, pairs: int) -> tuple[np.ndarray, np.ndarray]:
-    """Up to the best score that was seen the curve stays level; at 1, the same picture, no pair in ``pairs`` was wrong."""
+    """Up to the best score of a wrong hit the curve stays level; at 1, the same picture, none of ``pairs`` pairs was wrong."""
     knots = np.unique(np.linspace(0, len(scores) - 1, _KNOTS).round().astype(int))
-    best = max(float(hits.scores.max()), float(scores[-1]))
-    scores, ratios = np.append(scores[knots], best), np.append(ratios[knots], ratios[-1])
-    if best < 1:
-        scores, ratios = np.append(scores, 1.0), np.append(ratios, max(ratios[-1], np.log(pairs)))
+    scores, ratios = scores[knots], ratios[knots]
+    level = max(float(hits.scores[~hits.right].max(initial=0)), float(scores[-1]))
+    if level < 1:
+        scores, ratios = np.append(scores, (level, 1.0)), np.append(ratios, (ratios[-1], max(ratios[-1], np.log(pairs))))
     return scores, ratios
 
 

@@ -36,7 +36,7 @@ def machine(folder: Path) -> dict[str, Any]:
 def estimate(data: Dataset, config: TrainingConfig) -> dict[str, Any]:
     """Seconds that reading the pictures and an epoch of training take here, from a sample of each.
 
-    Raises ``DataError`` when no picture can be read, or there is nothing to train on.
+    Nothing about training where no picture of the sample can be read. Raises ``DataError`` when there is nothing to train on.
     """
     part, transform = data.split("train"), Transform(size=config.image_size, fit=config.fit)
     sample = np.random.default_rng(0).permutation(len(data))[:PICTURES]

@@ -8,6 +8,7 @@ figures of the starting point on the same images, and ``gains``, the differences
 ``calibration`` (``calibrate.Reliability``).
 """
 
+import posixpath
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -151,21 +152,26 @@ def measure_search(
     """Measure a search that others serve: its answers to the test images of ``data``, out of all it has of ``data``.
 
     ``search``: a picture's file and how many hits → their ids and scores, best first; ``holds``: is the id there? Ids are the
-    paths in ``data``; hits that ``data`` does not list are wrong ones. No query gets more than ``deepest`` hits, and what
-    lies deeper counts as not found. Raises ``DataError``.
+    paths in ``data`` in their shortest form; hits that ``data`` does not list are wrong ones. No query gets more than
+    ``deepest`` hits, and what lies deeper counts as not found. Raises ``DataError``.
     """
     if any(data.boxes):
         raise DataError(f"{data.root}: a service searches whole pictures; data with boxes cannot be measured through it.")
-    labels, paths = np.array(data.labels), data.table["path"]
+    labels, paths, ids = np.array(data.labels), data.table["path"], _ids(data)
     roles, splits = np.array(data.roles, dtype=object), np.array(data.table["split"], dtype=object)
     queries = np.flatnonzero((splits == "test") & (roles != "gallery"))
     asked = set(labels[queries])
+    masks = None if mask is None else np.array(data.column(mask))
     with ThreadPoolExecutor(_CALLERS) as pool:
-        there = list(pool.map(lambda row: labels[row] in asked and holds(paths[row]), range(len(data))))
+        there = list(pool.map(lambda row: labels[row] in asked and holds(ids[row]), range(len(data))))
         gallery = np.flatnonzero(there)
         possible = right_answers(labels, queries=queries, gallery=gallery)
-        if not possible.any():
-            raise DataError(f"The service has no right answer to any test image of {data.root}. Index this folder there first.")
+        unmasked = None if masks is None else right_answers(labels, queries=queries, gallery=gallery, masks=masks)
+        for count, other in ((possible, ""), (unmasked, f" with another {mask}")):
+            if count is not None and not count.any():
+                raise DataError(
+                    f"The service has no right answer{other} to any test image of {data.root}. Index this folder there first."
+                )
         depth = deepest if mask else min(deepest, max(KEPT, int(possible.max())) + 1)
 
         def ask(row: int) -> list[tuple[str, float]]:
@@ -176,10 +182,9 @@ def measure_search(
         answers = list(pool.map(ask, queries))
     found = _answers(answers, data, queries, possible, None)
     plain = Measurement(found, *_figures(found, labels))
-    if mask is None:
+    if mask is None or unmasked is None:
         return plain
-    masks = np.array(data.column(mask))
-    masked = _answers(answers, data, queries, right_answers(labels, queries=queries, gallery=gallery, masks=masks), masks)
+    masked = _answers(answers, data, queries, unmasked, masks)
     return _with_mask(plain, mask, Measurement(masked, *_figures(masked, labels)))
 
 
@@ -191,7 +196,7 @@ def _answers(
     masks: np.ndarray | None,
 ) -> Neighbours:
     """The hits of others as ``nearest`` would tell them: the query itself and what its mask hides taken out."""
-    row_of = {path: row for row, path in enumerate(data.table["path"])}
+    row_of = {id: row for row, id in enumerate(_ids(data))}
     depth = max(KEPT, *map(len, answers))
     rows, scored = np.full((len(queries), depth), -1), np.full((len(queries), depth), -np.inf, np.float32)
     right = np.zeros((len(queries), depth), bool)
@@ -202,6 +207,10 @@ def _answers(
             rows[place, rank], scored[place, rank] = row, score
             right[place, rank] = row >= 0 and data.labels[row] == data.labels[query]
     return Neighbours(queries, rows[:, :KEPT], scored[:, :KEPT], right[:, :KEPT], possible, *judged(scored, right, possible))
+
+
+def _ids(data: Dataset) -> list[str]:
+    return [posixpath.normpath(path) for path in data.table["path"]]
 
 
 def _with_mask(plain: Measurement, mask: str, masked: Measurement) -> Measurement:

@@ -14,7 +14,7 @@ from .context import OF_BODIES, Here, image_url, index_info, model_info, problem
 
 router = APIRouter(tags=["search"], responses=problems(*OF_BODIES, 503))
 
-NOTHING_SIMILAR = "Nothing similar here: even the nearest item is unlikely to show the same kind of thing."
+NOTHING_SIMILAR = "Nothing similar here: no item is likely to show the same kind of thing."
 
 _OPTIONS = SearchOptions.model_json_schema()["properties"]
 _PARAMETERS = [

@@ -97,7 +97,7 @@ async function search(visited) {
   const { signal } = running;
   const k = Math.min($('amount').querySelector(':checked').value, limits.max_k ?? Infinity);
   if (visited.answer && visited.k === k) return showHits(visited);
-  $('heading').textContent = 'Most alike';
+  showVerdict(visited.answer);
   enter('searching');
   try {
     visited.file ??= await (await ask(visited.hit.image_url, { signal })).blob();
@@ -183,11 +183,36 @@ function showQuery({ picture, sharper, caption, source, notes }) {
 function showHits({ answer }) {
   const { results } = answer;
   enter('hits');
-  $('heading').textContent = results.length ? 'Most alike' : 'No results';
+  const heading = showVerdict(answer);
   $('hits').replaceChildren(...results.map(tile));
   showFacts(answer);
   const [best] = results;
-  speak(best ? `${results.length} results. Most alike: ${describe(best).caption}, ${best.score.toFixed(3)}.` : 'No results.');
+  if (!best) return speak(`${heading}.`);
+  const found = `${describe(best).caption}, ${worth(best)}.`;
+  speak(isStrange(answer)
+    ? `${heading}. ${results.length} nearest images all the same, first: ${found}`
+    : `${results.length} results. ${heading}: ${found}`);
+}
+
+// There are hits, and the server holds that even the best shows something else.
+function isStrange(answer) {
+  return answer?.similar === false && answer.results.length > 0;
+}
+
+// Gives the heading. Before the first answer it hopes for the best.
+function showVerdict(answer) {
+  const strange = isStrange(answer);
+  $('hits').classList.toggle('strange', strange);
+  $('verdict').hidden = !strange;
+  return $('heading').textContent = strange ? 'Nothing similar here' : answer?.results.length === 0 ? 'No results' : 'Most alike';
+}
+
+// For people: a probability where the server knows one, otherwise the cosine.
+function worth({ confidence, score }) {
+  if (confidence == null) return score.toFixed(3);
+  // Neither is ever certain.
+  const percent = confidence < .005 ? '<\u00a01' : confidence >= .995 ? '>\u00a099' : Math.round(100 * confidence);
+  return `${percent}\u00a0% same\u00a0kind`;
 }
 
 function tile(hit, place) {
@@ -197,10 +222,10 @@ function tile(hit, place) {
   image.src = `${hit.image_url}?size=small`;
   item.querySelector('.caption').textContent = caption;
   item.querySelector('.fine').textContent = notes;
-  item.querySelector('.score').textContent = hit.score.toFixed(3);
-  item.style.setProperty('--score', Math.min(1, Math.max(0, hit.score)));
+  item.querySelector('.score').textContent = worth(hit);
+  item.style.setProperty('--score', Math.min(1, Math.max(0, hit.confidence ?? hit.score)));
   item.style.setProperty('--place', place);
-  button.title = [hit.id, notes].filter(Boolean).join('\n');
+  button.title = [hit.id, notes, `cosine ${hit.score.toFixed(3)}`].filter(Boolean).join('\n');
   button.addEventListener('click', () => searchHit(hit, image.parentElement));
   return item;
 }
@@ -221,6 +246,7 @@ function showProblem({ status, message, id }) {
   $('again').hidden = status >= 400 && status < 500 && status !== 429;
   $('hits').replaceChildren();
   $('heading').textContent = 'No results';
+  $('verdict').hidden = true;
   enter('error');
 }
 

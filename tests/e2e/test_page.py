@@ -9,10 +9,20 @@ import json
 import os
 import re
 import shutil
+import subprocess
+import sys
+import time
 from urllib.parse import urljoin, urlsplit
 
+import httpx
+import numpy as np
 import pytest
 from PIL import Image
+
+from index import job
+from model import bundle as bundles
+from model import confidence
+from model.encoder import open_encoder
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install -e '.[dev]'")
 expect = playwright.expect
@@ -57,7 +67,7 @@ def visit(browser, server):
         if answer.status >= 400 and urlsplit(answer.url).path not in MAY_FAIL:
             complaints.append(f"{answer.status} {answer.url}")
 
-    def visited(device=DESKTOP, prepare=None):
+    def visited(device=DESKTOP, prepare=None, url=server):
         context = browser.new_context(**device)
         contexts.append(context)
         page = context.new_page()
@@ -68,7 +78,7 @@ def visit(browser, server):
         page.on("filechooser", lambda chooser: None)
         if prepare:
             prepare(page)
-        page.goto(server)
+        page.goto(url)
         return page
 
     yield visited
@@ -82,9 +92,42 @@ def page(visit):
     return visit()
 
 
+@pytest.fixture(scope="module")
+def calibrated(bundle, emoji_slice, tmp_path_factory):
+    """The address of a server over the bear and some more, whose bundle states that only cosines near 1 are worth much."""
+    folder = tmp_path_factory.mktemp("calibrated")
+    copy = shutil.copytree(bundle.path, folder / "bundle")
+    (copy / "bundle.json").unlink()
+    worth = confidence.Calibration(scores=[0.0, 0.95, 1.0], ratios=[-9.0, -6.0, 9.0], matches=8)
+    (copy / confidence.FILE).write_text(worth.model_dump_json())
+    bundles.seal(copy, bundle.manifest.model_copy())
+    for label in ("1f43b", *sorted(each.name for each in emoji_slice.iterdir() if each.is_dir())[:5]):
+        shutil.copytree(emoji_slice / label, folder / "gallery" / label, dirs_exist_ok=True)
+    made = bundles.load(copy)
+    job.run(folder / "gallery", made, open_encoder(made, "openvino"), folder / "collection")
+    command = [sys.executable, "-m", "lookalike", "serve", str(folder / "collection"), "--port", "0"]
+    with (folder / "log").open("w") as log, subprocess.Popen(command, stderr=log) as process:
+        while not (found := re.search(r"http://[\w.:]+", (folder / "log").read_text())):
+            assert process.poll() is None, (folder / "log").read_text()
+            time.sleep(0.02)
+        while httpx.get(f"{found[0]}/readyz").status_code != 200:
+            assert process.poll() is None, (folder / "log").read_text()
+            time.sleep(0.05)
+        yield found[0]
+        process.terminate()
+
+
 @pytest.fixture
 def picture(emoji_slice):
     return emoji_slice / "1f43b" / "openmoji.png"
+
+
+@pytest.fixture
+def stranger(tmp_path):
+    """A picture that is like nothing in the collection: coloured noise."""
+    path = tmp_path / "noise.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (160, 160, 3), np.uint8)).save(path)
+    return path
 
 
 def drop(page, path, kind="image/png"):
@@ -111,7 +154,21 @@ def hits(page):
 
 
 def score(hit):
-    return float(hit.locator(".score").inner_text())
+    """The cosine, whatever else the tile says."""
+    return float(re.search(r"^cosine (-?[\d.]+)$", hit.get_attribute("title"), re.MULTILINE)[1])
+
+
+def worth(hit):
+    return hit.locator(".score").inner_text().replace("\u00a0", " ")
+
+
+def bar(hit):
+    """How much of a tile's bar is filled."""
+    return float(hit.evaluate("tile => getComputedStyle(tile).getPropertyValue('--score')"))
+
+
+def muted(hit):
+    return hit.locator(".print").evaluate("print => print.matches('.strange *') && getComputedStyle(print).filter !== 'none'")
 
 
 def same_picture(page, hit, path):
@@ -258,6 +315,88 @@ def test_a_phone_never_scrolls_sideways(visit, picture, tmp_path):
     pick(page, picture)
     expect(hits(page)).to_have_count(24)
     assert not too_wide(page)
+
+
+def test_tiles_tell_how_likely_they_show_the_same_kind(visit, calibrated, picture):
+    page = visit(url=calibrated)
+    with page.expect_response("**/search?*") as answer:
+        drop(page, picture)
+    expect(hits(page)).to_have_count(24)
+    expect(page.get_by_role("heading", name="Most alike")).to_be_visible()
+    expect(page.locator("#verdict")).to_be_hidden()
+    found = answer.value.json()
+    assert found["similar"] is True
+    for hit, told in zip(hits(page).all(), found["results"], strict=True):
+        assert score(hit) == pytest.approx(told["score"], abs=0.0006)
+        assert bar(hit) == pytest.approx(told["confidence"])
+    assert worth(hits(page).first) == "> 99 % same kind"
+    assert worth(hits(page).last) == "< 1 % same kind"
+    expect(
+        page.get_by_role("status").filter(has_text=re.compile(r"^24 results\. Most alike: .+, >\s99\s% same\skind\.$"))
+    ).to_be_attached()
+
+
+def test_nothing_similar_is_said_and_the_nearest_can_be_used(visit, calibrated, stranger):
+    page = visit(url=calibrated)
+    drop(page, stranger)
+    heading = page.get_by_role("heading", name="Nothing similar here")
+    expect(heading).to_be_visible()
+    expect(page.get_by_text("They probably show something else")).to_be_visible()
+    expect(
+        page.get_by_role("status").filter(has_text=re.compile(r"^Nothing similar here\. 24 nearest .* same\skind\.$"))
+    ).to_be_attached()
+    expect(hits(page)).to_have_count(24)
+    assert worth(hits(page).first) == "< 1 % same kind"
+    assert muted(hits(page).nth(1))
+    page.get_by_role("radio", name="12").check()
+    expect(hits(page)).to_have_count(12)
+    expect(heading).to_be_visible()
+
+    hits(page).first.click()
+    expect(page.get_by_role("heading", name="Most alike")).to_be_visible()
+    expect(hits(page).first).to_contain_text(re.compile(r">\s99\s%"))
+    expect(page.get_by_text("They probably show something else")).to_be_hidden()
+    assert not muted(hits(page).nth(1))
+    page.go_back()
+    expect(heading).to_be_visible()
+    assert muted(hits(page).nth(1))
+
+
+def test_a_failure_takes_the_verdict_away(visit, calibrated, stranger, tmp_path):
+    page = visit(url=calibrated)
+    drop(page, stranger)
+    expect(page.locator("#verdict")).to_be_visible()
+    notes = tmp_path / "notes.txt"
+    notes.write_text("milk, eggs")
+    drop(page, notes, "text/plain")
+    expect(page.get_by_role("alert")).to_be_visible()
+    expect(page.locator("#verdict")).to_be_hidden()
+    expect(page.get_by_role("heading", name="Nothing similar here")).to_have_count(0)
+
+
+def test_without_a_calibration_tiles_tell_the_cosine(visit, picture):
+    def unknown(route):
+        answer = route.fetch()
+        body = answer.json()
+        body |= {"similar": None, "message": None, "results": [hit | {"confidence": None} for hit in body["results"]]}
+        route.fulfill(response=answer, json=body)
+
+    page = visit(prepare=lambda page: page.route("**/search?*", unknown))
+    drop(page, picture)
+    expect(hits(page)).to_have_count(24)
+    for hit in hits(page).all():
+        assert float(worth(hit)) == score(hit) == pytest.approx(bar(hit), abs=0.0006)
+    expect(page.get_by_role("heading", name="Most alike")).to_be_visible()
+    expect(page.get_by_role("status").filter(has_text=re.compile(r"Most alike: .+, 1\.000\.$"))).to_be_attached()
+
+
+@pytest.mark.parametrize("asked", ["picture", "stranger"])
+def test_confidences_fit_a_phone(visit, calibrated, asked, request):
+    page = visit(PHONE, url=calibrated)
+    pick(page, request.getfixturevalue(asked))
+    expect(hits(page)).to_have_count(24)
+    assert not too_wide(page)
+    assert page.locator(".score").evaluate_all("all => all.every(each => each.scrollWidth <= each.clientWidth)")
 
 
 def test_waits_for_a_collection_that_is_not_ready(visit):

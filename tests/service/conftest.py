@@ -16,10 +16,16 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from index import job
+from model import bundle as bundles
+from model import confidence
+from model.confidence import Calibration
 from model.transform import Transform
 from service.app import create_app
 from service.settings import Settings
 from training.export import untrained
+
+# Rises all the way; a picture that is in the collection is far above UNLIKELY, other mosaics are far below.
+CALIBRATION = Calibration(scores=[-1, 0.95, 1], ratios=[-10, -5, 5], matches=1)
 
 
 def draw(path, seed):
@@ -45,6 +51,38 @@ def indexed(gallery, backbone, encoder, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("indexed") / "collection"
     job.run(gallery, backbone, encoder, folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def calibrate(tmp_path_factory):
+    """`calibrate(bundle, text)`: a copy of a bundle with this calibration.json, by default one that is whole."""
+
+    def calibrated(bundle, text=CALIBRATION.model_dump_json()):
+        folder = shutil.copytree(bundle.path, tmp_path_factory.mktemp("bundles") / "calibrated")
+        (folder / "bundle.json").unlink()
+        (folder / confidence.FILE).write_text(text)
+        bundles.seal(folder, bundle.manifest.model_copy())
+        return bundles.load(folder)
+
+    return calibrated
+
+
+@pytest.fixture(scope="session")
+def calibrated_backbone(backbone, calibrate):
+    return calibrate(backbone)
+
+
+@pytest.fixture(scope="session")
+def indexed_calibrated(gallery, calibrated_backbone, encoder, tmp_path_factory) -> Path:
+    """As `indexed`, with a bundle that knows what its scores are worth. Not to be changed; `fresh_calibrated` is a copy."""
+    folder = tmp_path_factory.mktemp("indexed") / "calibrated"
+    job.run(gallery, calibrated_backbone, encoder, folder)
+    return folder
+
+
+@pytest.fixture
+def fresh_calibrated(indexed_calibrated, tmp_path) -> Path:
+    return shutil.copytree(indexed_calibrated, tmp_path / "calibrated")
 
 
 @pytest.fixture
@@ -96,6 +134,13 @@ def open_client():
 def client(indexed):
     """For questions only."""
     with TestClient(create_app(Settings(collection=indexed, follow_seconds=0.02))) as client:
+        yield ready(client)
+
+
+@pytest.fixture(scope="module")
+def calibrated(indexed_calibrated):
+    """As `client`, over the calibrated collection."""
+    with TestClient(create_app(Settings(collection=indexed_calibrated, follow_seconds=0.02))) as client:
         yield ready(client)
 
 

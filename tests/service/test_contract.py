@@ -34,6 +34,19 @@ def test_bodies_are_described_with_their_fields(client):
     assert {parameter["name"] for parameter in paths["/images/{id}"]["get"]["parameters"]} == {"id", "size"}
 
 
+def test_answers_of_a_search_are_described_with_their_confidence(client):
+    schemas = client.get("/openapi.json").json()["components"]["schemas"]
+
+    def types(schema, field):
+        return {choice["type"] for choice in schemas[schema]["properties"][field]["anyOf"]}
+
+    assert types("HitOut", "confidence") == {"number", "null"}
+    assert types("SearchAnswer", "similar") == {"boolean", "null"}
+    assert types("SearchAnswer", "message") == {"string", "null"}
+    assert {"id", "score", "confidence", "metadata", "image_url"} == set(schemas["HitOut"]["required"])
+    assert {"results", "similar", "message", "model", "index", "took_ms"} == set(schemas["SearchAnswer"]["required"])
+
+
 def test_docs_list_every_operation_and_load_nothing(client):
     answer = client.get("/docs")
     for path, methods in client.get("/openapi.json").json()["paths"].items():

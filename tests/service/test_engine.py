@@ -218,3 +218,75 @@ def test_a_file_that_changed_since_is_not_shown(engine, fresh, another):
     assert engine.picture(item) == another
     (fresh / "blobs" / item.content).write_bytes(b"rotten")
     assert engine.picture(item) is None
+
+
+def test_confidences_come_and_go_with_the_bundle_that_states_them(
+    gallery, calibrated_backbone, other_backbone, fresh_calibrated, picture
+):
+    engine = Engine(fresh_calibrated, "openvino", None, 80_000_000)
+    assert engine.follow()
+    before = engine.search(picture, 3)
+    assert before.similar is True
+
+    reindex(gallery, other_backbone, fresh_calibrated)  # has none
+    assert engine.follow()
+    between = engine.search(picture, 3)
+    assert (between.confidences, between.similar) == (None, None)
+
+    reindex(gallery, calibrated_backbone, fresh_calibrated)
+    assert engine.follow()
+    after = engine.search(picture, 3)
+    assert after.confidences == pytest.approx(before.confidences)
+    engine.close()
+
+
+def test_another_bundle_brings_its_own_calibration(gallery, other_backbone, calibrate, fresh_calibrated, picture):
+    engine = Engine(fresh_calibrated, "openvino", None, 80_000_000)
+    assert engine.follow()
+    first = engine.serving.calibration
+    doubtful = first.model_copy(update={"ratios": [-10.0, -9.0, -8.0]})
+    reindex(gallery, calibrate(other_backbone, doubtful.model_dump_json()), fresh_calibrated)
+    assert engine.follow()
+    answer = engine.search(picture, 3)
+    assert answer.serving.calibration == doubtful
+    assert answer.hits[0].score >= 0.9999
+    assert answer.similar is False
+    engine.close()
+
+
+def test_the_same_network_with_another_calibration_keeps_the_encoder(engine, gallery, calibrated_backbone, fresh, picture):
+    encoder = engine.serving.encoder
+    assert engine.search(picture, 1).similar is None
+    reindex(gallery, calibrated_backbone, fresh)
+    assert engine.follow()
+    assert engine.serving.encoder is encoder
+    assert engine.search(picture, 1).similar is True
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{", '{"format": 2, "scores": [0.0, 1.0], "ratios": [-1.0, 1.0], "matches": 1.0}', '{"format": 1}'],
+    ids=["not JSON", "newer", "incomplete"],
+)
+def test_a_broken_calibration_leaves_the_generation_before_at_work(
+    engine, gallery, fresh, other_backbone, calibrate, picture, caplog, text
+):
+    before = engine.serving
+    reindex(gallery, calibrate(other_backbone, text), fresh)
+    assert [engine.follow() for _ in range(3)] == [False] * 3
+    told = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert len(told) == 1
+    assert "calibration.json cannot be read" in told[0]
+    assert engine.serving is before
+    assert ids(engine, picture)[0] == "plain.png"
+
+    started = Engine(fresh, "openvino", None, 80_000_000)
+    assert not started.follow()
+    with pytest.raises(NotReady, match=r"calibration\.json cannot be read"):
+        started.search(picture, 1)
+    started.close()
+
+    reindex(gallery, other_backbone, fresh)  # mended: the same network without it
+    assert engine.follow()
+    assert engine.serving.bundle.fingerprint == other_backbone.fingerprint
+    assert ids(engine, picture)[0] == "plain.png"

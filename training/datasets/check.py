@@ -26,7 +26,7 @@ def decode(data: Dataset, transform: Transform, advance: Advance = lambda _: Non
     """
     pictures = look(data, transform, advance)
     problems = check(data, pictures)
-    refuse(data.root, problems)
+    refuse(data.root, problems, ": `lookalike data check` lists them all")
     return pictures, problems
 
 

@@ -54,8 +54,11 @@ def errors(problems: Iterable[Problem]) -> list[Problem]:
     return [problem for problem in problems if problem.severity == "error"]
 
 
-def refuse(source: object, problems: Sequence[Problem]) -> None:
-    """Raises ``DataError`` that lists the errors among ``problems``; does nothing where there are only warnings."""
+def refuse(source: object, problems: Sequence[Problem], all_of_them: str = "") -> None:
+    """Raises ``DataError`` that lists the errors among ``problems``; does nothing where there are only warnings.
+
+    ``all_of_them``: where to see those that the sentence has no room for.
+    """
     if found := errors(problems):
-        more = [f"and {len(found) - _SHOWN:,} more: `lookalike data check` lists them all"] if len(found) > _SHOWN else []
+        more = [f"and {len(found) - _SHOWN:,} more{all_of_them}"] if len(found) > _SHOWN else []
         raise DataError("\n  ".join([f"{source} cannot be used:", *map(str, found[:_SHOWN]), *more]))

@@ -1,0 +1,298 @@
+"""What people see: nothing cut off in a terminal of 80 columns, and names as they are, whatever they look like."""
+
+import io
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from index.job import Report
+from lookalike import cli, display
+from model.metrics import NAMES
+from training.datasets.problems import Problem
+
+ODD = "[red]x[/] [/nothing] [bold \\[a] :bear: \\"
+
+
+@pytest.fixture
+def console() -> Console:
+    return Console(width=80, record=True, highlight=False, emoji=False, file=io.StringIO())
+
+
+def text(console: Console) -> str:
+    """What was shown; no line is wider than the terminal, or has an ellipsis where something was cut."""
+    shown = console.export_text(clear=False)
+    assert all(len(line) <= 80 for line in shown.splitlines()), shown
+    return shown
+
+
+def cells(shown: str) -> list[list[str]]:
+    """The rows of tables."""
+    return [[cell.strip() for cell in re.split("[│┃]", line)[1:-1]] for line in shown.splitlines() if re.match("[│┃]", line)]
+
+
+def squeezed(shown: str) -> str:
+    """Without what folds a cell over lines."""
+    return re.sub(r"[\s│┃]", "", shown)
+
+
+def measured(value: float, **more) -> dict:
+    figures = {name: value for name in NAMES}
+    intervals = {name: (value - 0.0123, value + 0.0123) for name in NAMES}
+    return figures | {"intervals": intervals, "queries": 123_456, "classes": 78_901, "distractors": 0} | more
+
+
+def gains(value: float) -> dict:
+    return {name: {"mean": value, "interval": (value - 0.01, value + 0.01)} for name in NAMES}
+
+
+# Figures
+
+
+def test_figures_of_vectors(console: Console) -> None:
+    display.figures(console, measured(0.56789))
+    shown = text(console)
+    assert "123,456 queries of 78,901 classes" in shown
+    rows = {row[0]: row[1] for row in cells(shown)}
+    assert list(rows) == ["", "R@1", "R@2", "R@4", "R@8", "R-prec.", "MAP@R", "MRR"]
+    assert set(list(rows.values())[1:]) == {"0.5679 0.556 to 0.580"}
+    assert "only in the way" not in shown and "backbone" not in shown
+
+
+def test_clustering_is_shown_where_it_was_done(console: Console) -> None:
+    display.figures(console, measured(0.5, nmi=0.87654))
+    assert ["NMI", "0.8765"] in cells(text(console))
+
+
+@pytest.mark.parametrize("gained", [0.2, -0.2])
+def test_figures_beside_the_backbone(gained: float, console: Console) -> None:
+    display.figures(console, measured(0.76, backbone=measured(0.42), gains=gains(gained)))
+    rows = cells(text(console))
+    assert rows[0] == ["", "backbone", "trained", "gained"]
+    assert rows[1] == [
+        "R@1",
+        "0.4200",
+        "0.7600 0.748 to 0.772",
+        f"{gained:+.4f} {gained - 0.01:+.3f} to {gained + 0.01:+.3f}",
+    ]
+
+
+def test_clustering_beside_the_backbone(console: Console) -> None:
+    display.figures(console, measured(0.76, nmi=0.9, backbone=measured(0.42, nmi=0.8), gains=gains(0.3)))
+    assert cells(text(console))[-1] == ["NMI", "0.8000", "0.9000", ""]
+
+
+def test_figures_without_the_hits_of_a_mask(console: Console) -> None:
+    display.figures(console, measured(0.76, masked=measured(0.68, by="family")))
+    shown = text(console)
+    assert "thesame,hitsofthequery'sownfamilyleftout" in squeezed(shown)
+    assert [row[1] for row in cells(shown) if row[0] == "R@1"] == ["0.7600 0.748 to 0.772", "0.6800 0.668 to 0.692"]
+
+
+def test_figures_with_a_mask_beside_the_backbone(console: Console) -> None:
+    masked = measured(0.68, by="family", gains=gains(0.3))
+    backbone = measured(0.42, masked=measured(0.33, by="family"))
+    display.figures(console, measured(0.76, masked=masked, backbone=backbone, gains=gains(0.34)))
+    first = [row for row in cells(text(console)) if row[0] == "R@1"]
+    assert [row[1] for row in first] == ["0.4200", "0.3300"]
+    assert [row[3].split()[0] for row in first] == ["+0.3400", "+0.3000"]
+
+
+def test_distractors_and_calibration(console: Console) -> None:
+    trust = {"ece": 0.0295, "brier": 0.14674, "brier_of_constant": 0.17067, "hits": 100}
+    display.figures(console, measured(0.5, distractors=1234, calibration=trust))
+    shown = " ".join(text(console).split())
+    assert "1,234 more images have no second one of their class" in shown
+    assert "calibration error 0.029, Brier score 0.147 (a constant has 0.171)" in shown
+
+
+def test_the_worst_classes_come_first(console: Console) -> None:
+    classes = {f"class {row}": {"queries": 1000 + row, "recall@1": 0.5, "map@r": row / 100} for row in range(40)}
+    classes = {name: classes[name] for name in np.random.default_rng(0).permutation(sorted(classes))}
+    display.figures(console, measured(0.5, by_class=classes))
+    shown = text(console)
+    assert "The worst of 40 classes" in shown
+    rows = cells(shown)[-15:]
+    assert [row[0] for row in rows] == [f"class {row}" for row in range(15)]
+    assert rows[3] == ["class 3", "1,003", "0.5000", "0.0300"]
+
+
+def test_names_in_figures_are_shown_as_they_are(console: Console) -> None:
+    classes = {ODD: {"queries": 2, "recall@1": 0.5, "map@r": 0.5}}
+    display.figures(console, measured(0.5, masked=measured(0.4, by=ODD), by_class=classes))
+    assert squeezed(text(console)).count(squeezed(ODD)) == 2
+
+
+def test_long_labels_do_not_push_numbers_out(console: Console) -> None:
+    label = "a-label-without-an-end/" * 10
+    display.figures(console, measured(0.5, by_class={label: {"queries": 123_456, "recall@1": 0.5, "map@r": 0.25}}))
+    shown = text(console)
+    assert ["123,456", "0.5000", "0.2500"] in [row[1:] for row in cells(shown)]
+    assert label in "".join(row[0] for row in cells(shown))
+
+
+def test_paths_of_plots_are_shown_as_they_are_and_in_one_piece(console: Console) -> None:
+    path = "/plots/" + "of [red] things/" * 8 + "recall.png"
+    display.figures(console, measured(0.5, plots=[path]))
+    assert path in console.export_text().splitlines()
+
+
+# Problems
+
+
+def found(source: str, errors: int = 0, warnings: int = 0) -> dict:
+    splits = {"train": {"classes": 1234, "images": 123_456}, "test": {"classes": 5, "images": 67}}
+    return {"source": source, "splits": splits, "errors": errors, "warnings": warnings}
+
+
+def test_what_is_in_the_data(console: Console) -> None:
+    display.checked(console, found("shop/labels.csv"), [])
+    shown = text(console)
+    assert "shop/labels.csv" in shown
+    assert ["train", "1,234", "123,456"] in cells(shown) and ["test", "5", "67"] in cells(shown)
+    assert shown.endswith("0 errors, 0 warnings.\n")
+
+
+def test_problems_are_listed_by_kind(console: Console) -> None:
+    problems = [Problem("missing-file", (row,), f"{row}.png: the file does not exist") for row in range(2, 27)]
+    problems += [Problem("single-image", (30,), "'a' has one image")]
+    display.checked(console, found("shop", 25, 1), problems)
+    shown = text(console)
+    assert "error: missing-file, 25 of them\n  row 2: 2.png: the file does not exist\n" in shown
+    assert "  row 21: 21.png" in shown and "row 22:" not in shown
+    assert "  … and 5 more; all of them with --json\nwarning: single-image, 1 of them\n  row 30: 'a' has one image\n" in shown
+    assert shown.endswith("25 errors, 1 warning.\n")
+
+
+def test_names_in_problems_are_shown_as_they_are(console: Console) -> None:
+    display.checked(console, found(ODD, 1), [Problem("missing-file", (2,), f"{ODD}: the file does not exist")])
+    display.warnings(console, [Problem("single-image", (3,), f"{ODD} has one image")], Path(ODD))
+    shown = console.export_text()
+    assert f"  row 2: {ODD}: the file does not exist" in shown
+    assert f"  single-image: row 3: {ODD} has one image" in shown
+    assert squeezed(shown).count(squeezed(ODD)) == 4
+
+
+def test_warnings_have_one_line_a_kind(console: Console) -> None:
+    display.warnings(console, [], Path("shop"))
+    assert text(console) == ""
+    display.warnings(console, [Problem("single-image", (row,), "alone") for row in range(2, 1234)], Path("shop"))
+    assert text(console).splitlines() == [
+        "1,232 warnings; `lookalike data check shop` lists them all:",
+        "  single-image: row 2: alone (and 1,231 more)",
+    ]
+
+
+# Hits
+
+
+def answer(*ids: str, confidence: float | None = None, metadata: dict | None = None, message: str | None = None) -> dict:
+    hits = [{"id": id, "score": 0.98765, "confidence": confidence, "metadata": metadata or {}} for id in ids]
+    return {"results": hits, "similar": None, "message": message, "index": {"count": 12_345, "generation": 1}}
+
+
+def test_hits_without_a_calibration(console: Console) -> None:
+    display.hits(console, answer("a/1.png", "b/2.png"), Path("shop/query.png"))
+    shown = text(console)
+    assert "query.png, among 12,345 items" in " ".join(shown.split())
+    assert "same kind" not in shown
+    assert [row for row in cells(shown) if row[0] == "0.988"] == [["0.988", "a/1.png", ""], ["0.988", "b/2.png", ""]]
+
+
+@pytest.mark.parametrize(("confidence", "shown"), [(0.0, "0%"), (0.876, "88%"), (1.0, "100%")])
+def test_hits_with_a_calibration(confidence: float, shown: str, console: Console) -> None:
+    display.hits(console, answer("a/1.png", confidence=confidence), Path("query.png"))
+    assert cells(text(console))[:2] == [["score", "same kind", "id", ""], ["0.988", shown, "a/1.png", ""]]
+
+
+def test_nothing_similar_is_said(console: Console) -> None:
+    display.hits(console, answer("a", confidence=0.01, message="Nothing similar [here]."), Path("query.png"))
+    assert "Nothing similar [here]." in text(console)
+    display.hits(console, answer(), Path("query.png"))
+    assert "among 12,345 items" in " ".join(text(console).split())
+
+
+def test_known_metadata_comes_in_its_order(console: Console) -> None:
+    metadata = {"family": "openmoji", "label": "1f43b", "price": 7, "name": "bear"}
+    display.hits(console, answer("a", metadata=metadata), Path("query.png"))
+    assert cells(text(console))[1] == ["0.988", "a", "bear · 1f43b · openmoji"]
+
+
+def test_long_ids_do_not_push_numbers_out(console: Console) -> None:
+    id, name = "folder/" * 30 + "1.png", "a name without an end " * 20
+    display.hits(console, answer(id, confidence=0.5, metadata={"name": name}), Path("query" * 40 + ".png"))
+    rows = cells(text(console))
+    assert rows[1][:2] == ["0.988", "50%"]
+    assert "".join(row[2] for row in rows[1:]) == id
+    assert squeezed("".join(row[3] for row in rows[1:])) == squeezed(name)
+
+
+def test_names_in_hits_are_shown_as_they_are(console: Console) -> None:
+    display.hits(console, answer(ODD, metadata={"name": ODD}), Path(ODD))
+    rows = cells(text(console))
+    assert squeezed("".join(row[1] for row in rows)).removeprefix("id") == squeezed(ODD)
+    assert squeezed("".join(row[2] for row in rows)) == squeezed(ODD)
+    assert squeezed(f"{Path(ODD).name}, among") in squeezed(text(console))
+
+
+def test_no_name_becomes_an_emoji() -> None:
+    assert cli.console.render_str(":bear:").plain == ":bear:"
+
+
+# The rest
+
+
+def machine() -> dict:
+    return {"cores": 2, "memory_gb": 8.3, "disk_free_gb": 100.0, "torch": "2.9.1+cpu", "device": "cpu", "npm": False}
+
+
+def test_a_machine(console: Console) -> None:
+    display.estimated(console, {"machine": machine()})
+    shown = " ".join(text(console).split())
+    assert "2 cores, 8.3 GB of memory, 100 GB of disk free here, torch 2.9.1+cpu on cpu, npm is not installed." in shown
+    assert "With --data SOURCE" in shown
+
+
+def estimate(**more) -> dict:
+    known = {"images": 12_345, "training_images": 8_000, "training_classes": 629, "unreadable_in_sample": 0}
+    return known | {"reading_seconds": 7.25, "pixels_gb": 0.56, "epochs": 10} | more
+
+
+def test_an_estimate(console: Console) -> None:
+    data = estimate(images_per_second=123.4, epoch_seconds=64.8, training_seconds=648.0)
+    display.estimated(console, {"machine": machine(), "data": data})
+    assert cells(text(console))[1:] == [
+        ["reading all pictures, once", "7.2 s"],
+        ["their pixels in memory", "0.56 GB"],
+        ["an epoch, at 123.4 images/s", "65 s"],
+        ["training, 10 epochs", "11 min"],
+    ]
+    assert "cannot be read" not in text(console)
+
+
+def test_an_estimate_of_what_cannot_be_read(console: Console) -> None:
+    display.estimated(console, {"machine": machine(), "data": estimate(unreadable_in_sample=1)})
+    shown = " ".join(text(console).split())
+    assert "1 picture of the sample cannot be read" in shown and "epoch" not in shown
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(0.0, "0.0 s"), (9.94, "9.9 s"), (10, "10 s"), (99.9, "100 s"), (100, "2 min"), (5990, "100 min"), (7200, "2.0 h")],
+)
+def test_durations(seconds: float, shown: str) -> None:
+    assert display._duration(seconds) == shown
+
+
+def test_a_report(console: Console) -> None:
+    unreadable = {f"{ODD} {row:02d}.png": "no picture" for row in range(25)}
+    report = Report(added=3, removed=1, unchanged=1000, encoded=2, generation=7, count=1002, pending=4, unreadable=unreadable)
+    display.report(console, report)
+    shown = text(console)
+    joined = " ".join(shown.split())
+    assert "1,002 items can be searched (generation 7): 3 came, 1 went, 1,000 were unchanged, 2 images" in joined
+    assert "4 wait for a vector." in shown and "stay deleted" not in shown
+    assert "25 files could not be used:" in shown and f"  {ODD} 19.png: no picture" in shown
+    assert f"{ODD} 20.png" not in shown and "all of them with --json" in shown
