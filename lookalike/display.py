@@ -60,6 +60,8 @@ def figures(console: Console, found: dict[str, Any]) -> None:
             f"Confidences of first hits, half of the queries without an answer: calibration error {trust['ece']:.3f}, "
             f"Brier score {trust['brier']:.3f} (a constant has {trust['brier_of_constant']:.3f})."
         )
+    elif "gains" in found:
+        console.print("Hits will carry no confidence: that takes at least 20 validation classes of two images or more.")
     if "by_class" in found:
         _by_class(console, found["by_class"])
     for path in found.get("plots", ()):
