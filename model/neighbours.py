@@ -54,6 +54,7 @@ class _Space:
     masks: np.ndarray | None
     same: np.ndarray
     gallery: np.ndarray
+    searched: np.ndarray  # the vectors of the gallery
     column: np.ndarray  # of each row in the gallery, −1 where it is not in it
 
     def hide(self, scores: np.ndarray, queries: np.ndarray) -> None:
@@ -159,12 +160,13 @@ def _space(vectors: np.ndarray, labels: Labels, masks: Labels | None, gallery: n
     raw = vectors.view(np.dtype((np.void, vectors.itemsize * max(1, vectors.shape[1])))).reshape(-1)
     _, first, inverse = np.unique(raw, return_index=True, return_inverse=True)
     hidden = None if masks is None else numbered(masks)
-    return _Space(vectors, numbered(labels), hidden, first[inverse.reshape(-1)], gallery, column)
+    searched = vectors if len(gallery) == len(vectors) and (np.diff(gallery) == 1).all() else vectors[gallery]
+    return _Space(vectors, numbered(labels), hidden, first[inverse.reshape(-1)], gallery, searched, column)
 
 
 def _search(space: _Space, queries: np.ndarray, possible: np.ndarray, kept: int) -> tuple[np.ndarray, ...]:
     """Rows, scores, right, first, precision, average precision of a block of queries."""
-    scores = space.vectors[queries] @ space.vectors[space.gallery].T
+    scores = space.vectors[queries] @ space.searched.T
     space.hide(scores, queries)
     depth = max(kept, min(len(space.gallery), int(possible.max(initial=0))))
     asked, columns = _candidates(scores, depth)
@@ -190,7 +192,8 @@ def _candidates(scores: np.ndarray, depth: int) -> tuple[np.ndarray, np.ndarray]
     maxima = np.concatenate([maxima, scores[:, whole * group :]], axis=1)
     place = maxima.shape[1] - depth
     least = np.partition(maxima, place, axis=1)[:, place] if 0 < depth < maxima.shape[1] else np.full(len(scores), _LOWEST)
-    row, column = np.nonzero(scores >= np.maximum(least, np.float32(_LOWEST))[:, None] - np.float32(NEAR))
+    taken = scores >= np.maximum(least, np.float32(_LOWEST))[:, None] - np.float32(NEAR)
+    row, column = np.divmod(np.flatnonzero(taken), scores.shape[1])  # several times as fast as nonzero in two dimensions
     return row, column
 
 
