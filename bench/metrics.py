@@ -6,7 +6,7 @@ a process of its own over the same arrays; all take turns, so that a slow minute
 open-metric-learning asks for numpy below 2 and so cannot be installed beside Lookalike; without its dependencies it runs:
 pip install --no-deps open-metric-learning omegaconf antlr4-python3-runtime==4.9.3 gdown beautifulsoup4 soupsieve requests
 urllib3 charset_normalizer pandas pytz tzdata validators. What cannot be run is named in the table.
-Run: python -m bench.metrics [--rounds 3] [--only NAME …]
+Run: python -m bench.metrics [--rounds 3] [--images 60000] [--only NAME …]
 """
 
 import argparse
@@ -29,13 +29,14 @@ from rich.table import Table
 CLASSES, IMAGES, DIM = 11_316, 60_000, 512
 
 
-def make(folder: Path) -> None:
+def make(folder: Path, images: int = IMAGES) -> None:
     random = np.random.default_rng(0)
-    sizes = 2 + random.multinomial(IMAGES - 2 * CLASSES, np.full(CLASSES, 1 / CLASSES))
-    labels = np.repeat(np.arange(CLASSES), sizes)
-    centres = random.normal(size=(CLASSES, DIM)).astype(np.float32)
-    vectors = centres[labels] + 2.5 * random.normal(size=(IMAGES, DIM)).astype(np.float32)
-    order = random.permutation(IMAGES)
+    classes = CLASSES * images // IMAGES
+    sizes = 2 + random.multinomial(images - 2 * classes, np.full(classes, 1 / classes))
+    labels = np.repeat(np.arange(classes), sizes)
+    centres = random.normal(size=(classes, DIM)).astype(np.float32)
+    vectors = centres[labels] + 2.5 * random.normal(size=(images, DIM)).astype(np.float32)
+    order = random.permutation(images)
     np.save(folder / "vectors.npy", (vectors / np.linalg.norm(vectors, axis=1, keepdims=True))[order])
     np.save(folder / "labels.npy", labels[order])
 
@@ -67,7 +68,7 @@ def metric_learning(vectors: np.ndarray, labels: np.ndarray) -> dict[str, float]
     from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator
 
     names = ("precision_at_1", "r_precision", "mean_average_precision_at_r", "mean_reciprocal_rank")
-    calculator = AccuracyCalculator(include=names, device=torch.device("cpu"))
+    calculator = AccuracyCalculator(include=names, k="max_bin_count", device=torch.device("cpu"))  # all hits, by default
     found = calculator.get_accuracy(torch.from_numpy(vectors), torch.from_numpy(labels))
     return {"recall@1": found["precision_at_1"], "map@r": found["mean_average_precision_at_r"], "mrr": found[names[3]]}
 
@@ -103,11 +104,11 @@ def run(name: str, folder: Path) -> None:
     print(json.dumps({"seconds": seconds, "gigabytes": gigabytes, "figures": figures}))
 
 
-def main(rounds: int, names: list[str]) -> None:
+def main(rounds: int, images: int, names: list[str]) -> None:
     results: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     failures: dict[str, str] = {}
     with tempfile.TemporaryDirectory() as folder:
-        make(Path(folder))
+        make(Path(folder), images)
         for _, name in product(range(rounds), names):
             if name not in failures:
                 command = [sys.executable, "-m", "bench.metrics", "--run", name, folder]
@@ -135,10 +136,11 @@ def main(rounds: int, names: list[str]) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--images", type=int, default=IMAGES)
     parser.add_argument("--only", nargs="+", default=list(CONTENDERS))
     parser.add_argument("--run", nargs=2, metavar=("NAME", "FOLDER"))
     asked = parser.parse_args()
     if asked.run:
         run(asked.run[0], Path(asked.run[1]))
     else:
-        main(asked.rounds, asked.only)
+        main(asked.rounds, asked.images, asked.only)

@@ -315,20 +315,25 @@ def _evaluate_vectors(file: Path, mask: str | None, nmi: bool) -> Any:
 
 
 def _evaluate_service(url: str, source: Path, mask: str | None, splitting: Any) -> Any:
+    from training.datasets.check import decode
     from training.datasets.labels import read
     from training.evaluate import Evaluation, measure_search
 
     from .client import Client
 
     with Client(url) as client, display.progress(console) as progress:
+        deepest = client.info()["limits"]["max_k"]
         data = read(source, splitting)
-        task = progress.add_task("Asking", total=len(data.rows_of("test")))
+        test = data.split("test")
+        task = progress.add_task("Reading pictures", total=len(test))
+        display.warnings(console, decode(test, None, lambda n: progress.advance(task, n))[1], source)
+        task = progress.add_task("Asking", total=len(test))
         found = measure_search(
             lambda picture, k: [(hit["id"], hit["score"]) for hit in client.search(picture, k)["results"]],
             lambda id: client.item(id) is not None,
             data,
             mask,
-            client.info()["limits"]["max_k"],
+            deepest,
             lambda n: progress.advance(task, n),
         )
     return Evaluation(found.figures, {url: found})

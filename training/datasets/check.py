@@ -19,7 +19,7 @@ _CANDIDATES = 8
 _BLOCK = 512  # previews that are compared with their candidates at once: 13 MB
 
 
-def decode(data: Dataset, transform: Transform, advance: Advance = lambda _: None) -> tuple[Pictures, list[Problem]]:
+def decode(data: Dataset, transform: Transform | None, advance: Advance = lambda _: None) -> tuple[Pictures, list[Problem]]:
     """Look at every image of ``data``, once: the pixels, and what should be known about them.
 
     Raises ``DataError`` that lists every error in table and pictures; warnings are returned.
