@@ -134,10 +134,10 @@ def test_training_lists_every_problem_before_it_begins(run, emoji_slice, tmp_pat
 def test_doctor_estimates_a_training(run, emoji_slice):
     found = json.loads(run("doctor", "--data", str(emoji_slice), "--json").stdout)
     assert found["machine"]["cores"] >= 1
-    assert found["data"]["training_seconds"] == pytest.approx(
-        found["data"]["epoch_seconds"] * found["data"]["epochs"], rel=0.01
-    )
-    assert found["data"]["images_per_second"] > 1
+    data = found["data"]
+    rounding = 0.06 * data["epochs"]
+    assert data["training_seconds"] == pytest.approx(data["epoch_seconds"] * data["epochs"], abs=rounding)
+    assert data["images_per_second"] > 1
 
 
 def test_doctor_without_pictures_tells_of_the_machine(run):
