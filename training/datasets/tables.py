@@ -71,13 +71,14 @@ def _read_csv(path: Path) -> Table:
 
 
 def _check_header(path: Path, header: Sequence[str]) -> None:
-    _check_names(path, header)
+    check_names(path, header)
     for separator in ";\t|":
         if len(header) == 1 and separator in header[0]:
             raise DataError(f"{path} separates its columns with {separator!r}. Save it again with commas.")
 
 
-def _check_names(path: Path, names: Sequence[str]) -> None:
+def check_names(path: Path, names: Sequence[str]) -> None:
+    """Raises ``DataError`` when two columns have one name."""
     twice = sorted({name for name in names if name and names.count(name) > 1})
     if twice:
         raise DataError(f"{path} has two columns named {', '.join(twice)}. Rename one of them.")
@@ -126,7 +127,7 @@ def _read_parquet(path: Path) -> Table:
     try:
         with pq.ParquetFile(path) as file:
             table = file.read()
-        _check_names(path, table.column_names)
+        check_names(path, table.column_names)
         columns = {name: texts(table[name]) for name in table.column_names}
     except (pa.ArrowException, ValueError, ArithmeticError) as error:  # the last two for times that Python cannot hold
         raise DataError(f"{path} cannot be read as Parquet ({error}). Write it again.") from error

@@ -39,9 +39,7 @@ def _check_names(path: Path, names: list[str]) -> None:
     if missing:
         has = ", ".join(names) or "none"
         raise DataError(f"{path} lacks the column {' and '.join(missing)}; it must have vector and label, and has: {has}.")
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise DataError(f"{path} has two columns named {', '.join(twice)}. Rename one of them.")
+    tables.check_names(path, names)
 
 
 def _vectors(path: Path, column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
