@@ -1,17 +1,18 @@
-"""How results look in a terminal: progress bars and tables."""
+"""How work and results look in a terminal: progress bars, epochs and tables; without a terminal, lines that a log can keep."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import groupby
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
 from index.job import Report
+from training import watch
 from training.datasets.problems import Problem
 
 FIGURES = {
@@ -25,6 +26,14 @@ FIGURES = {
     "nmi": "NMI",
 }
 _SHOWN_PROBLEMS, _SHOWN_CLASSES = 20, 15
+_BARS = "▁▂▃▄▅▆▇█"
+
+
+_NO_HELP = (
+    "[yellow]Training did not help:[/] on the test classes the backbone as it is finds the right image first more often. "
+    "Look for wrong labels with `lookalike data check`, give more classes, or try a lower learning_rate or fewer epochs. "
+    "`lookalike bundle` makes a bundle of the backbone as it is."
+)
 
 
 @contextmanager
@@ -33,7 +42,6 @@ def progress(console: Console) -> Iterator[Progress]:
         TextColumn("{task.description:<17}"),
         BarColumn(bar_width=28),
         MofNCompleteColumn(),
-        TextColumn("[dim]{task.fields[note]}"),
         TimeRemainingColumn(compact=True, elapsed_when_finished=True),
     )
     with _WithNote(*columns, console=console) as bars:
@@ -41,15 +49,75 @@ def progress(console: Console) -> Iterator[Progress]:
 
 
 class _WithNote(Progress):
-    """Every task has a note, empty until somebody writes one."""
+    """Every task has a note, empty until somebody writes one; it has a line of its own while the task goes on."""
 
     def add_task(self, description: str, *args: Any, **fields: Any) -> Any:
         return super().add_task(description, *args, **{"note": "", **fields})
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        yield self.make_tasks_table(self.tasks)
+        for task in self.tasks:
+            if task.fields["note"] and task.visible and not task.finished:
+                yield Text(task.fields["note"], style="dim")
+
+
+def plan(console: Console, plan: Mapping[str, Any]) -> None:
+    """What a training is going to do, before it does it."""
+    console.print(Text(plan.get("name") or "Training", style="bold"))
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim")
+    table.add_column(overflow="fold")
+    for subject, said in watch.described(plan).items():
+        table.add_row(subject, Text(said))
+    console.print(table)
+    for warning in plan.get("warnings") or ():
+        console.print(Text(warning, style="yellow"))
+
+
+def epoch(console: Console, history: Sequence[Mapping[str, Any]]) -> None:
+    """The last epoch of a training: in a terminal with the curves so far, in a log as a plain line."""
+    last = history[-1]
+    run = [record for record in history if record["phase"] == last["phase"]]
+    if console.is_terminal:
+        console.print(_epoch(run, last is watch.best(history)))
+    else:
+        left = watch.seconds_left(history)
+        ahead = f" · {watch.duration(left)} left" if left else ""
+        console.print(watch.note(history) + ahead, markup=False, soft_wrap=True)
+
+
+def _epoch(run: Sequence[Mapping[str, Any]], best: bool) -> Text:
+    """Aligned with the lines before it, and within 80 columns up to epoch 999 of 999."""
+    curves = {"loss": [watch.number(each.get("loss")) for each in run]}
+    curves |= {shown: [watch.score(each, name) for each in run] for name, shown in watch.FIGURES.items()}
+    line = Text(f"{watch.place(run[-1]):<{max(10, 7 + 2 * len(str(run[-1].get('epochs'))))}}")
+    for name, values in curves.items():
+        there = any(value is not None for value in values)
+        value = "" if not there else "–" if values[-1] is None else f"{values[-1]:.3f}"
+        line.append(f"  {name if there else '':<{len(name)}} ", style="dim").append(f"{value:>5}")
+        if name != "R@1":
+            line.append(f" {sparkline(values):<10}", style="cyan")
+    line.rstrip()
+    return line.append(" ★" if best else "", style="yellow")
+
+
+def sparkline(values: Sequence[float | None], width: int = 10) -> str:
+    """A curve in ``width`` letters at most: the more values, the more of them share a letter. Blank where there is none."""
+    letters = min(width, len(values))
+    ends = [len(values) * place // letters for place in range(letters + 1)] if letters else []
+    parts = [values[start:end] for start, end in pairwise(ends)]
+    known = [[value for value in part if value is not None] for part in parts]
+    means = [sum(part) / len(part) if part else None for part in known]
+    there = [mean for mean in means if mean is not None]
+    low, span = min(there, default=0.0), max(there, default=0.0) - min(there, default=0.0)
+    return "".join(" " if mean is None else _BARS[round(7 * (mean - low) / span) if span else 3] for mean in means)
 
 
 def figures(console: Console, found: dict[str, Any]) -> None:
     """The figures of an evaluation as a table, with their intervals, and what they are compared with."""
     console.print(_figures(found, f"{found['queries']:,} queries of {found['classes']:,} classes"))
+    if run := found.get("run"):
+        console.print(_of_which_run(run))
     if masked := found.get("masked"):
         both = masked | ({"backbone": found["backbone"]["masked"]} if "backbone" in found else {})
         console.print(_figures(both, f"the same, hits of the query's own {masked['by']} left out"))
@@ -62,10 +130,19 @@ def figures(console: Console, found: dict[str, Any]) -> None:
         )
     elif "gains" in found:
         console.print("Hits will carry no confidence: that takes at least 20 validation classes of two images or more.")
+    if "backbone" in found and found["backbone"]["recall@1"] > found["recall@1"]:
+        console.print(_NO_HELP)
     if "by_class" in found:
         _by_class(console, found["by_class"])
     for path in found.get("plots", ()):
         console.print(path, markup=False, soft_wrap=True)
+
+
+def _of_which_run(run: Mapping[str, Any]) -> str:
+    names = " and ".join("training" if split == "train" else split for split in run["trained_on"])
+    if run.get("final_fit"):
+        return f"Figures are of the run on the {names} classes; the bundle's network was then trained on all classes."
+    return f"Figures are of the bundle's network, trained on the {names} classes."
 
 
 def _figures(found: dict[str, Any], title: str) -> Table:
@@ -144,21 +221,15 @@ def estimated(console: Console, found: dict[str, Any]) -> None:
     table = Table(title=f"{data['images']:,} images, {data['training_images']:,} of them to train on", title_justify="left")
     table.add_column("step")
     table.add_column("here", justify="right")
-    table.add_row("reading all pictures, once", _duration(data["reading_seconds"]))
+    table.add_row("reading all pictures, once", watch.duration(data["reading_seconds"]))
     table.add_row("their pixels in memory", f"{data['pixels_gb']:g} GB")
     if "epoch_seconds" in data:
-        table.add_row(f"an epoch, at {data['images_per_second']:g} images/s", _duration(data["epoch_seconds"]))
-        table.add_row(f"[bold]training, {data['epochs']} epochs", f"[bold]{_duration(data['training_seconds'])}")
+        table.add_row(f"an epoch, at {data['images_per_second']:g} images/s", watch.duration(data["epoch_seconds"]))
+        table.add_row(f"[bold]training, {data['epochs']} epochs", f"[bold]{watch.duration(data['training_seconds'])}")
     console.print(table)
     if data["unreadable_in_sample"]:
         unreadable = _counted(data["unreadable_in_sample"], "picture")
         console.print(f"[yellow]{unreadable} of the sample cannot be read: `lookalike data check` says why.")
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 100:
-        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def _counted(count: int, what: str) -> str:

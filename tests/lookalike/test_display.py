@@ -139,6 +139,122 @@ def test_paths_of_plots_are_shown_as_they_are_and_in_one_piece(console: Console)
     assert path in console.export_text().splitlines()
 
 
+@pytest.mark.parametrize(("backbone", "said"), [(0.42, False), (0.76, False), (0.77, True)])
+def test_a_training_that_did_not_help_is_told(backbone: float, said: bool, console: Console) -> None:
+    display.figures(console, measured(0.76, backbone=measured(backbone), gains=gains(0.76 - backbone)))
+    assert ("Training did not help: on the test classes the backbone as it is" in " ".join(text(console).split())) == said
+
+
+@pytest.mark.parametrize(
+    ("run", "said"),
+    [
+        (
+            {"trained_on": ["train"], "final_fit": True},
+            "run on the training classes; the bundle's network was then trained on all",
+        ),
+        (
+            {"trained_on": ["train"], "final_fit": False},
+            "Figures are of the bundle's network, trained on the training classes.",
+        ),
+        ({"trained_on": ["train", "validation"]}, "trained on the training and validation classes."),
+    ],
+)
+def test_which_run_the_figures_are_of(run: dict, said: str, console: Console) -> None:
+    display.figures(console, measured(0.5, run=run))
+    assert said in " ".join(text(console).split())
+
+
+# A training
+
+
+def trained(epochs: int, of: int = 10, phase: str = "train", best: int = -1) -> list[dict]:
+    return [
+        {"phase": phase, "epoch": epoch, "epochs": of, "step": 93 * epoch, "steps": 93 * of, "seconds": 30.0 * epoch}
+        | {"loss": 6.0 - epoch if epoch else None, "images_per_second": 188.4, "best": epoch == best}
+        | {"validation": {"map@r": 0.1 + epoch**2 / 100, "recall@1": 0.4 + epoch / 100} if phase == "train" else None}
+        for epoch in range(epochs + 1)
+    ]
+
+
+@pytest.fixture
+def terminal() -> Console:
+    return Console(width=80, record=True, highlight=False, emoji=False, file=io.StringIO(), force_terminal=True)
+
+
+def test_a_plan(console: Console) -> None:
+    display.plan(console, {"name": ODD, "classes": 629, "images": 5930, "minutes": None, "warnings": [f"{ODD} is full."]})
+    assert text(console).splitlines() == [ODD, "trained on  629 classes · 5,930 images", f"{ODD} is full."]
+
+
+def test_epochs_in_a_log_are_plain_lines(console: Console) -> None:
+    history = trained(3, best=2)
+    for ended in range(1, 5):
+        display.epoch(console, history[:ended])
+    display.epoch(console, history + trained(1, phase="final"))
+    assert console.file.getvalue().splitlines() == [  # type: ignore[attr-defined]
+        "head alone · MAP@R 0.100 · 188 images/s",
+        "epoch 1/10 · loss 5.000 · MAP@R 0.110 · 188 images/s · 4 min left",
+        "epoch 2/10 · loss 4.000 · MAP@R 0.140 (best 0.140) · 188 images/s · 4 min left",
+        "epoch 3/10 · loss 3.000 · MAP@R 0.190 (best 0.140) · 188 images/s · 4 min left",
+        "all classes, epoch 1/10 · loss 5.000 · 188 images/s · 4 min left",
+    ]
+
+
+def test_epochs_in_a_terminal_have_curves_below_each_other(terminal: Console) -> None:
+    history = trained(3, best=3)
+    for ended in range(1, 5):
+        display.epoch(terminal, history[:ended])
+    display.epoch(terminal, history + trained(1, phase="final"))
+    assert text(terminal).splitlines() == [
+        "head alone                          MAP@R 0.100 ▄           R@1 0.400",
+        "epoch 1/10   loss 5.000  ▄          MAP@R 0.110 ▁█          R@1 0.410",
+        "epoch 2/10   loss 4.000  █▁         MAP@R 0.140 ▁▃█         R@1 0.420",
+        "epoch 3/10   loss 3.000  █▅▁        MAP@R 0.190 ▁▂▄█        R@1 0.430 ★",
+        "all classes, epoch 1/10  loss 5.000  ▄",
+    ]
+
+
+def test_the_longest_line_of_an_epoch_fits(terminal: Console) -> None:
+    display.epoch(terminal, trained(999, of=999, best=999))
+    assert text(terminal).count("\n") == 1
+
+
+def test_a_loss_that_is_no_number(terminal: Console, console: Console) -> None:
+    history = trained(2)
+    history[-1] |= {"loss": float("nan"), "validation": None}
+    display.epoch(terminal, history)
+    display.epoch(console, history)
+    assert text(terminal).startswith("epoch 2/10   loss     –  ▄          MAP@R     – ▁█")
+    assert text(console) == "epoch 2/10 · MAP@R 0.110 · 188 images/s · 4 min left\n"
+
+
+@pytest.mark.parametrize(
+    ("values", "shown"),
+    [
+        ([], ""),
+        ([0.5], "▄"),
+        ([0.5, 0.5, 0.5], "▄▄▄"),
+        ([None, None], "  "),
+        ([0.0, None, 1.0], "▁ █"),
+        ([*range(8)], "▁▂▃▄▅▆▇█"),
+        ([*range(1000)], "▁▂▃▃▄▅▆▆▇█"),
+        ([1e9, 1e9 + 1], "▁█"),
+    ],
+)
+def test_sparklines(values: list, shown: str) -> None:
+    assert display.sparkline(values) == shown
+
+
+def test_a_note_is_below_the_bars_and_is_shown_as_it_is(terminal: Console) -> None:
+    with display.progress(terminal) as progress:
+        done, task = progress.add_task("Reading pictures", total=1, note="read"), progress.add_task("Training", total=9)
+        progress.advance(done)
+        progress.update(task, note=f"epoch 1/10 · {ODD}")
+        terminal.print(*progress.get_renderables())
+    shown = [line.strip() for line in text(terminal).splitlines()]
+    assert f"epoch 1/10 · {ODD}" in shown and "read" not in shown
+
+
 # Problems
 
 
@@ -276,14 +392,6 @@ def test_an_estimate_of_what_cannot_be_read(console: Console) -> None:
     display.estimated(console, {"machine": machine(), "data": estimate(unreadable_in_sample=1)})
     shown = " ".join(text(console).split())
     assert "1 picture of the sample cannot be read" in shown and "epoch" not in shown
-
-
-@pytest.mark.parametrize(
-    ("seconds", "shown"),
-    [(0.0, "0.0 s"), (9.94, "9.9 s"), (10, "10 s"), (99.9, "100 s"), (100, "2 min"), (5990, "100 min"), (7200, "2.0 h")],
-)
-def test_durations(seconds: float, shown: str) -> None:
-    assert display._duration(seconds) == shown
 
 
 def test_a_report(console: Console) -> None:
