@@ -40,7 +40,7 @@ def write(folder: Path, plan: Record, history: Sequence[Record], status: str, no
 
 def described(plan: Record) -> dict[str, str]:
     """What a training is going to do, a row a subject."""
-    processes, free = plan.get("processes") or 1, plan.get("memory_available_gb")
+    processes = plan.get("processes") or 1
     each = f"{processes} × " if processes > 1 else ""
     rows = {
         "trained on": _amount(plan, ""),
@@ -59,7 +59,8 @@ def described(plan: Record) -> dict[str, str]:
         "machine": [
             _text(plan.get("device")),
             _counted(processes, "process", "es") if processes > 1 else "",
-            " of ".join(filter(None, [_said("{:.3g} GB", plan.get("memory_gb")), _said("{:.3g} GB free memory", free)])),
+            _said("{:.3g} GB of memory", plan.get("memory_gb")),
+            _said("{:.3g} GB free", plan.get("memory_available_gb")),
         ],
         "pixels": [_text(plan.get("pixels")), _said("{:.3g} GB", plan.get("pixels_gb"))],
         "takes": [_said("about {}", _minutes(plan.get("minutes"))), _said("{:,.0f} images/s", plan.get("images_per_second"))],

@@ -196,7 +196,7 @@ def test_a_plan_in_words() -> None:
         "network": "efficientnet_lite0 · 128 dimensions · 3.53 million parameters",
         "centres": "161,024 parameters",
         "schedule": "10 epochs · 930 steps of 2 × 64 images",
-        "machine": "cpu · 2 processes · 1.9 GB of 20.1 GB free memory",
+        "machine": "cpu · 2 processes · 1.9 GB of memory · 20.1 GB free",
         "pixels": "in memory · 0.56 GB",
         "takes": "about 6 min · 188 images/s",
     }
