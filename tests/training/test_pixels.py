@@ -1,6 +1,7 @@
 """Files become one array, in order; what cannot be read is told by its row."""
 
 import hashlib
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,10 @@ from PIL import Image
 from model.image import decode
 from model.transform import Transform
 from training.datasets import DataError
+from training.datasets.check import decode as decode_all
 from training.datasets.labels import Dataset
-from training.datasets.pixels import look
+from training.datasets.memory import open_store
+from training.datasets.pixels import Squeeze, digest, look
 
 SMALL = Transform(size=16)
 COUNT = 70  # more than a thread takes at a time
@@ -75,6 +78,66 @@ def test_no_pictures_are_an_empty_array(tmp_path: Path) -> None:
 def test_more_than_fits_in_memory_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="2 images of 10000000 × 10000000 pixels need 600,000 GB of memory"):
         look(dataset(tmp_path, ["1.png", "2.png"]), Transform(size=10**7))
+
+
+def test_pixels_in_a_file_are_those_in_memory(names: list[str], tmp_path: Path) -> None:
+    data, store = dataset(tmp_path, names), tmp_path / "run" / "pixels.npy"
+    found, _ = decode_all(data, SMALL, store=store)
+    expected = look(data, SMALL)
+    assert isinstance(found.pixels, np.memmap)
+    np.testing.assert_array_equal(found.pixels, expected.pixels)
+    np.testing.assert_array_equal(open_store(store, COUNT, 16), expected.pixels)
+    assert digest(data, found) == digest(data, expected)
+
+
+def test_pictures_that_are_refused_leave_no_file(names: list[str], tmp_path: Path) -> None:
+    store = tmp_path / "run" / "pixels.npy"
+    with pytest.raises(DataError, match=r"gone\.png: the file does not exist"):
+        decode_all(dataset(tmp_path, [*names, "gone.png"]), SMALL, store=store)
+    assert not list(store.parent.iterdir())
+
+
+def test_a_folder_that_vanishes_is_one_sentence(names: list[str], tmp_path: Path) -> None:
+    data, store = dataset(tmp_path / "data", names), tmp_path / "pixels.npy"
+    for name in names:
+        (tmp_path / "data").mkdir(exist_ok=True)
+        (tmp_path / name).rename(tmp_path / "data" / name)
+    with pytest.raises(DataError) as caught:
+        decode_all(data, SMALL, lambda _: shutil.rmtree(data.root, ignore_errors=True), store)
+    assert str(caught.value) == f"{data.root} is gone. Bring the folder back, and start again."
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_digest_changes_with_labels_splits_pictures_and_their_order(names: list[str], tmp_path: Path) -> None:
+    names = names[:4]
+    data, kinds = dataset(tmp_path, names), ["a", "a", "b", "b"]
+    others = [
+        dataset(tmp_path, names, label=kinds),
+        dataset(tmp_path, names, split=["train", "train", "test", "train"]),
+        dataset(tmp_path, names[::-1]),
+        dataset(tmp_path, names[:3]),
+        dataset(tmp_path, names, box=["", "", "", "0,0,5,5"]),
+    ]
+    found = [digest(each, look(each, None)) for each in (data, *others)]
+    shutil.copy(tmp_path / names[0], tmp_path / "renamed.png")
+    renamed = dataset(tmp_path, ["renamed.png", *names[1:]])
+    assert digest(renamed, look(renamed, SMALL)) == found[0]
+    shutil.copy(tmp_path / names[1], tmp_path / names[0])
+    assert len({*found, digest(data, look(data, None))}) == 7
+
+
+def test_whole_pictures_are_squeezed_and_keep_their_aspect(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (6, 9, 3), np.uint8)
+    for name, size in (("wide.png", (300, 200)), ("tall.jpg", (500, 1500)), ("square.png", (40, 40))):
+        Image.fromarray(noise).resize(size, Image.Resampling.BICUBIC).save(tmp_path / name)
+    data = dataset(tmp_path, ["wide.png", "tall.jpg", "square.png", "wide.png"], box=["", "", "", "0,0,50,200"])
+    found = look(data, Squeeze(64))
+    assert found.pixels.shape == (4, 64, 64, 3) and found.aspects.dtype == np.float32
+    np.testing.assert_allclose(found.aspects, [1.5, 1 / 3, 1, 1 / 4], rtol=0.01)
+    expected = np.asarray(Image.fromarray(noise).resize((64, 64), Image.Resampling.BICUBIC), np.float32)
+    assert abs(found.pixels[:3] - expected).mean(axis=(1, 2, 3)).max() < 5
+    assert look(data, SMALL).aspects.tolist() == look(data, None).aspects.tolist() == [1] * 4
+    np.testing.assert_array_equal(found.previews, look(data, Transform(size=64)).previews)
 
 
 # Boxes

@@ -2,14 +2,16 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 
 import faiss
 import numpy as np
 
 from model.transform import Transform
 
+from . import DataError
 from .labels import Dataset
-from .pixels import Advance, Pictures, look
+from .pixels import Advance, Pictures, Squeeze, look
 from .problems import KINDS, Problem, refuse
 from .split import SPLITS
 
@@ -19,14 +21,21 @@ _CANDIDATES = 8
 _BLOCK = 512  # previews that are compared with their candidates at once: 13 MB
 
 
-def decode(data: Dataset, transform: Transform | None, advance: Advance = lambda _: None) -> tuple[Pictures, list[Problem]]:
-    """Look at every image of ``data``, once: the pixels, and what should be known about them.
+def decode(
+    data: Dataset, transform: Transform | Squeeze | None, advance: Advance = lambda _: None, store: Path | None = None
+) -> tuple[Pictures, list[Problem]]:
+    """Look at every image of ``data``, once: the pixels, in the file ``store`` if that is given, and what should be known.
 
-    Raises ``DataError`` that lists every error in table and pictures; warnings are returned.
+    Raises ``DataError`` that lists every error in table and pictures, and leaves no file; warnings are returned.
     """
-    pictures = look(data, transform, advance)
+    pictures = look(data, transform, advance, store)
     problems = check(data, pictures)
-    refuse(data.root, problems, ": `lookalike data check` lists them all")
+    try:
+        refuse(data.root, problems, ": `lookalike data check` lists them all")
+    except DataError:
+        if store is not None:
+            store.unlink(missing_ok=True)
+        raise
     return pictures, problems
 
 
