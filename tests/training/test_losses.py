@@ -206,8 +206,9 @@ def test_a_hundred_thousand_classes(scale: float, same: bool) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="measures what Linux counts")
-def test_memory_of_a_step() -> None:
+@pytest.mark.parametrize("way", ["step", "step_of_training"])
+def test_memory_of_a_step(way: str) -> None:
     """Stanford Online Products with ten centres of 512 dimensions, in a process of its own: 232 MB of centres."""
-    command = [sys.executable, "-m", "bench.loss", "--run", "step", "11318", "10", "512"]
+    command = [sys.executable, "-m", "bench.loss", "--run", way, "11318", "10", "512"]
     done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout)["gigabytes"] < 1.2
+    assert 2 * 0.23 < json.loads(done.stdout)["gigabytes"] < 1.2
