@@ -1,7 +1,7 @@
 """A bundle: the folder that holds all that turns an image into a vector, and nothing else.
 
-``bundle.json`` (this module's ``Manifest``), ``weights.safetensors``, ``openvino/model.{xml,bin}``, ``metrics.json``,
-``calibration.json``.
+``bundle.json`` (this module's ``Manifest``), ``weights.safetensors``, ``openvino/model.{xml,bin}``, ``onnx/model.onnx``,
+``metrics.json``, ``calibration.json``.
 """
 
 import hashlib
@@ -28,15 +28,26 @@ class BundleError(Failure):
     """The folder is not a bundle that can be used; the message says why and what to do."""
 
 
+Pooling = Literal["avg", "avg+max", "cls"]
+Channels = tuple[float, float, float]
+
+
 class Architecture(BaseModel):
-    """``dim`` is what comes out; without a head it is the backbone's own number of features."""
+    """``dim`` is what comes out; without a head it is the backbone's own number of features.
+
+    ``input_size`` (pixels) is set for backbones that take one size only. Pixels in [0, 1] are normalised by ``mean`` and
+    ``std``; None is what ``model.backbones`` knows for the name.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     backbone: str = "efficientnet_lite0"
-    pooling: Literal["avg"] = "avg"
+    pooling: Pooling = "avg"
     head: bool = True
     dim: int = 128
+    input_size: int | None = None
+    mean: Channels | None = None
+    std: Channels | None = None
 
 
 class Agreement(BaseModel):
@@ -155,7 +166,7 @@ def seal(folder: Path, manifest: Manifest) -> None:
 def fingerprint(tensors: Mapping[str, np.ndarray], architecture: Architecture, transform: Transform) -> str:
     """SHA-256 of all that decides a vector's value; vectors are comparable only where it is equal."""
     rules = {
-        "architecture": architecture.model_dump(),
+        "architecture": _hashed(architecture),
         "transform": transform.model_dump(),
         "decoding": transform_rules.RULES,
     }
@@ -165,6 +176,12 @@ def fingerprint(tensors: Mapping[str, np.ndarray], architecture: Architecture, t
         digest.update(f"{name} {tensor.dtype} {tensor.shape}".encode())
         digest.update(tensor.tobytes())
     return digest.hexdigest()
+
+
+def _hashed(architecture: Architecture) -> dict[str, Any]:
+    """Fields that came after the first bundles count only where they say something, so that those keep their fingerprint."""
+    later = ("input_size", "mean", "std")
+    return {name: value for name, value in architecture.model_dump().items() if name not in later or value is not None}
 
 
 def file_digest(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""A network in, a bundle on disk out: weights, compiled form, and how far the runtimes agree."""
+"""A network in, a bundle on disk out: weights, OpenVINO and ONNX forms, and how far the runtimes agree."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -9,19 +9,33 @@ import numpy as np
 from safetensors.torch import save as tensor_bytes
 
 from model import backbones
-from model.bundle import Agreement, Architecture, Bundle, Manifest, fingerprint, load, seal, writing
+from model.bundle import Agreement, Architecture, Bundle, Manifest, Pooling, fingerprint, load, seal, writing
 from model.encoder import open_encoder
-from model.network import EmbeddingNetwork, export_openvino, feature_count
+from model.network import EmbeddingNetwork, export_onnx, export_openvino
+from model.network import architecture as architecture_of
 from model.transform import RULES, Transform
 
 AGREEMENT_IMAGES = 200
 
 
-def untrained(to: Path, transform: Transform, backbone: str = "efficientnet_lite0", sample: np.ndarray | None = None) -> Bundle:
-    """A bundle of a backbone as it is, without a head: image search for people who have no labels."""
-    architecture = Architecture(backbone=backbone, head=False, dim=feature_count(backbone))
-    network = EmbeddingNetwork(architecture, pretrained=True)
-    return save(network, architecture, transform, to, sample=sample)
+def untrained(
+    to: Path,
+    transform: Transform,
+    backbone: str = "efficientnet_lite0",
+    sample: np.ndarray | None = None,
+    *,
+    weights: str = "",
+    pooling: Pooling = "avg",
+    onnx: bool = True,
+) -> Bundle:
+    """A bundle of a backbone as it is, without a head: image search for people who have no labels.
+
+    ``weights``: a file to take instead of what the backbone's name stands for. ``onnx``: see ``save``. Raises
+    ``BackboneError``.
+    """
+    architecture = architecture_of(backbone, dim=None, pooling=pooling, image_size=transform.size)
+    network = EmbeddingNetwork(architecture, pretrained=True, weights=weights)
+    return save(network, architecture, transform, to, origin=backbones.origin(backbone, weights), sample=sample, onnx=onnx)
 
 
 def save(
@@ -30,33 +44,41 @@ def save(
     transform: Transform,
     to: Path,
     *,
+    name: str = "",
+    weights: str = "",
+    origin: str = "",
+    onnx: bool = True,
     training: dict[str, Any] | None = None,
     sample: np.ndarray | None = None,
     reports: Callable[[Bundle], Mapping[str, Any]] | None = None,
 ) -> Bundle:
     """Write the bundle ``to`` in one piece.
 
-    ``sample`` (uint8 [N, size, size, 3]) measures the runtimes' agreement; what ``reports`` finds out about the finished
-    bundle is kept in it, by names of JSON files.
+    ``name``: if not that of ``to``. ``origin``: where the backbone's weights came from, if not asked of ``weights``, the
+    file that they were read from. ``onnx`` False saves seconds for a bundle that is soon thrown away. ``sample`` (uint8
+    [N, size, size, 3]) measures the runtimes' agreement. What ``reports`` finds out about the finished bundle is kept in
+    it, by names of files: text as it is, everything else as JSON.
     """
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     manifest = Manifest(
-        name=to.name,
+        name=name or to.name,
         fingerprint=fingerprint({n: t.numpy() for n, t in state.items()}, architecture, transform),
         rules=RULES,
         architecture=architecture,
         transform=transform,
-        origin=backbones.get(architecture.backbone).origin,
+        origin=origin or backbones.origin(architecture.backbone, weights),
         training=training,
     )
     with writing(to) as draft:
         # save_file would make the file private to its owner, and a server often runs as somebody else.
         (draft / "weights.safetensors").write_bytes(tensor_bytes(state))
         export_openvino(network, transform.size, draft / "openvino")
+        if onnx:
+            export_onnx(network, transform.size, draft / "onnx")
         if sample is not None and len(sample):
             manifest.agreement = agreement(Bundle(draft, manifest), sample[:AGREEMENT_IMAGES])
-        for name, report in (reports(Bundle(draft, manifest)) if reports else {}).items():
-            (draft / name).write_text(json.dumps(report, indent=2) + "\n")
+        for file, report in (reports(Bundle(draft, manifest)) if reports else {}).items():
+            (draft / file).write_text(report if isinstance(report, str) else json.dumps(report, indent=2) + "\n")
         seal(draft, manifest)
     return load(to)
 

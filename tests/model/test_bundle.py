@@ -52,7 +52,13 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
 
 def test_a_trained_bundle_is_complete(bundle: Bundle) -> None:
     assert bundle.openvino.is_file()
-    assert set(bundle.manifest.files) == {"weights.safetensors", "openvino/model.xml", "openvino/model.bin", "metrics.json"}
+    assert set(bundle.manifest.files) == {
+        "weights.safetensors",
+        "openvino/model.xml",
+        "openvino/model.bin",
+        "onnx/model.onnx",
+        "metrics.json",
+    }
     assert bundle.manifest.origin.startswith("EfficientNet-Lite0")
 
 
@@ -87,12 +93,24 @@ def test_the_fingerprint_follows_all_that_decides_a_vector(monkeypatch: pytest.M
         mark(architecture=Architecture(dim=64)),
         mark(architecture=Architecture(head=False)),
         mark(architecture=Architecture(backbone="another")),
+        mark(architecture=Architecture(pooling="avg+max")),
+        mark(architecture=Architecture(input_size=224)),
+        mark(architecture=Architecture(mean=(0.5, 0.5, 0.5))),
+        mark(architecture=Architecture(std=(0.5, 0.5, 0.5))),
         mark(transform=Transform(size=96)),
         mark(transform=Transform(fit="crop")),
     ]
     monkeypatch.setattr(transform_rules, "RULES", transform_rules.RULES + 1)
     marks.append(mark())
     assert len(set(marks)) == len(marks)
+
+
+def test_a_bundle_of_before_keeps_its_fingerprint() -> None:
+    """This one was computed by the first version, which knew only four fields of an architecture."""
+    assert mark() == "39765645302ac84ef89a0a16b71ae9a8ba128b058fdd88d4d4255f23965d4902"
+    assert Architecture.model_validate({"backbone": "efficientnet_lite0", "pooling": "avg", "head": True, "dim": 128}) == (
+        Architecture()
+    )
 
 
 def test_the_fingerprint_does_not_follow_names_order_or_layout(tmp_path: Path) -> None:
