@@ -128,24 +128,46 @@ def doctor(
 def train(
     data: Data,
     to: Annotated[Path, typer.Option(help="Folder of the bundle to write.")],
-    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training images.")] = None,
-    seed: Annotated[int, typer.Option(help="Decides start and order; never which classes are tested.")] = 0,
+    preset: Annotated[str, typer.Option(help="best, quick, paper:cub|cars|sop|inshop; or a bundle, or a JSON file.")] = "best",
+    settings: Annotated[list[str], typer.Option("--set", help="key=value, as often as you like; e.g. dim=64.")] = [],  # noqa: B006
+    epochs: Annotated[int | None, typer.Option(min=0, help="Passes over the training images; 0 trains the head only.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Start and order; never which classes are tested. By default 0.")
+    ] = None,
+    minutes: Annotated[float | None, typer.Option(min=0.1, help="Take the epochs that fit into this time here.")] = None,
+    start: Annotated[Path | None, typer.Option("--from", help="A bundle to start from, e.g. last month's.")] = None,
+    final_fit: Annotated[
+        bool, typer.Option("--final-fit", help="Measure, then train anew on all classes, test ones too.")
+    ] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a training that was interrupted.")] = False,
+    memory: Annotated[float | None, typer.Option(min=0.001, help="GB for pixels; beyond, they are mapped from a file.")] = None,
     mask: Mask = None,
     proportions: Shares = None,
     split_seed: SplitSeed = None,
     as_json: Json = False,
 ) -> None:
-    """Learn from labelled images; ends with figures on classes that were not trained on."""
+    """Learn from labelled images; ends with figures on classes that were not trained on. May be killed and resumed."""
     _need_training("train")
-    from training.config import TrainingConfig
+    from training.config import resolve
     from training.datasets.labels import read
-    from training.train import metrics
+    from training.train import Audience, Options, metrics
     from training.train import train as train_on
 
-    config = TrainingConfig(seed=seed) if epochs is None else TrainingConfig(seed=seed, epochs=epochs)
+    if minutes is not None and epochs is not None:
+        raise Failure("Give --minutes or --epochs, not both.")
+    config = resolve(preset, settings, epochs=epochs, seed=seed)
     source = read(data, _splitting(proportions, split_seed))
+    options = Options(mask, minutes, start, final_fit, resume, None if memory is None else int(memory * 1e9))
     with display.progress(console) as progress:
-        bundle = train_on(source, to, config, mask, progress, lambda found: display.warnings(console, found, data))
+        audience = Audience(
+            progress,
+            warnings=lambda found: display.warnings(console, found, data),
+            plan=lambda found: display.plan(console, found),
+            epochs=lambda records: display.epoch(console, records),
+        )
+        bundle = train_on(source, to, config, options, audience)
+    if bundle is None:  # one of several processes, and not the one that writes
+        return
     found = metrics(bundle)
     _result(as_json, found, lambda: display.figures(console, found))
 

@@ -87,6 +87,7 @@ class TrainingConfig(BaseModel):
     weight_decay: NonNegativeFloat = 1e-4
     center_weight_decay: NonNegativeFloat = 0.0
     clip: NonNegativeFloat = 0.0  # largest norm of the network's gradient; 0: any
+    precision: Literal["bf16", "f32"] = "bf16"  # of the network; the loss is always in f32
     ema: Share = Field(0.0, lt=1)  # of the running mean of the weights; 0: the weights themselves
     balance: Share = Field(0.0, le=1)  # 0: every image once an epoch; 1: every class as often as any other
     singles: Literal["keep", "leave", "auto"] = "keep"  # classes of one image; auto: what validates better on frozen features
@@ -111,6 +112,7 @@ _PAPER: dict[str, Any] = {
     "head_learning_rate": 1e-4,
     "epsilon": 1e-2,
     "center_weight_decay": 1e-4,
+    "precision": "f32",
     "augmentation": {
         "window": "crop",
         "flip": 0.5,

@@ -14,10 +14,12 @@ from model.transform import Transform
 from .config import TrainingConfig
 from .datasets.labels import Dataset
 from .datasets.pixels import look
-from .trainer import Step, fit
+from .examples import of
+from .processes import alone
+from .trainer import seconds_a_step
 
 PICTURES = 400  # that are decoded to see how long it takes
-STEPS, WARM_UP = 16, 4  # of training; the first ones are slower and are not counted
+STEPS = 16  # of training
 
 
 def machine(folder: Path) -> dict[str, Any]:
@@ -65,14 +67,7 @@ def estimate(data: Dataset, config: TrainingConfig) -> dict[str, Any]:
 
 
 def _seconds_a_step(pixels: np.ndarray, config: TrainingConfig) -> float:
-    """The median of some real steps on these pixels; their labels do not matter for the time."""
-    wanted = STEPS * config.batch
-    pixels = np.resize(pixels, (wanted, *pixels.shape[1:]))
-    labels = [str(row % (wanted // 4)) for row in range(wanted)]
-    ends: list[float] = []
-
-    def note(_: Step) -> None:
-        ends.append(time.monotonic())
-
-    fit(pixels, labels, config.model_copy(update={"epochs": 1}), note)
-    return float(np.median(np.diff(ends[WARM_UP:])))
+    """Of real steps on these pixels; their labels do not matter for the time."""
+    pixels = np.resize(pixels, (config.batch, *pixels.shape[1:]))
+    examples = of(pixels, [str(row % 16) for row in range(len(pixels))])
+    return seconds_a_step(examples, config.model_copy(update={"first_size": None}), alone(), STEPS)[config.train_size]

@@ -136,9 +136,13 @@ def _backbone(bundle: Bundle) -> Encoder:
     """The starting point of ``bundle``: its backbone as it is, on the same input."""
     from .export import untrained  # needs torch
 
+    manifest = bundle.manifest
+    known = manifest.architecture
+    weights = (manifest.training or {}).get("config", {}).get("weights", "")
     with TemporaryDirectory() as folder:
-        manifest = bundle.manifest
-        return open_encoder(untrained(Path(folder) / "backbone", manifest.transform, manifest.architecture.backbone))
+        to = Path(folder) / "backbone"
+        made = untrained(to, manifest.transform, known.backbone, weights=weights, pooling=known.pooling, onnx=False)
+        return open_encoder(made)
 
 
 def measure_search(

@@ -1,95 +1,352 @@
-"""Labelled images in, a bundle out: decode → fit → export → measure → calibrate. What ``lookalike train`` does."""
+"""Labelled images in, a bundle out: decode → plan → fit → export → measure → calibrate. What ``lookalike train`` does.
 
+All that decides the result is in the settings; the machine decides how long it takes, and with ``minutes`` the epochs.
+"""
+
+import copy
 import json
+import math
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from rich.progress import Progress
+from safetensors.torch import load_file
 
+from model import bundle as bundles
 from model import confidence
 from model.bundle import Bundle, check_target
 from model.encoder import open_encoder
+from model.neighbours import right_answers
+from model.network import EmbeddingNetwork
 from model.transform import Transform
 
+from . import singles, watch
 from .calibrate import SIZES, calibrate, some_classes
 from .config import TrainingConfig
+from .datasets import DataError
 from .datasets.check import decode
 from .datasets.labels import Dataset
+from .datasets.memory import available_memory, fits, open_store
+from .datasets.pixels import Squeeze, digest
 from .datasets.problems import Problem
 from .datasets.split import SPLITS
-from .evaluate import check, evaluate
+from .evaluate import check, evaluate, measure
+from .examples import Examples, of
 from .export import save
-from .trainer import Step, architecture, fit
+from .plan import Costs, plan
+from .processes import Processes, joined
+from .run import Phase, Run, RunError, asked_to_stop
+from .trainer import Embed, Step, Trained, TrainingDiverged, Validate, architecture, fit
+
+_JUDGED = 4_000  # validation images at most that are measured after each epoch
+_SAMPLE = 200  # pictures that the runtimes are compared on
+
+
+@dataclass(frozen=True)
+class Audience:
+    """Who is told what goes on. By default nobody."""
+
+    progress: Progress = field(default_factory=lambda: Progress(disable=True))
+    warnings: Callable[[list[Problem]], None] = lambda _: None
+    plan: Callable[[dict[str, Any]], None] = lambda _: None
+    epochs: Callable[[list[dict[str, Any]]], None] = lambda _: None  # the records of all so far
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is asked for beside the settings. ``minutes``: take the epochs that fit; ``start``: a bundle to start from;
+    ``final_fit``: in the end train anew on all classes; ``memory``: bytes that pixels may take, by default half of the free."""
+
+    mask: str | None = None
+    minutes: float | None = None
+    start: Path | None = None
+    final_fit: bool = False
+    resume: bool = False
+    memory: int | None = None
+
+
+@dataclass(frozen=True)
+class Seen:
+    """The pixels of all images: as the finished network will see them, and as training takes them.
+
+    ``place`` [N]: the row of each image in ``for_training``; ``aspects`` are theirs before they were squeezed into squares.
+    """
+
+    pixels: np.ndarray
+    for_training: np.ndarray
+    place: np.ndarray
+    aspects: np.ndarray | None = None
 
 
 def train(
-    data: Dataset,
-    to: Path,
-    config: TrainingConfig,
-    mask: str | None,
-    progress: Progress,
-    warn: Callable[[list[Problem]], None] = lambda _: None,
-) -> Bundle:
-    """Fit on the train classes, calibrate on the validation classes, measure once on the test classes.
+    data: Dataset, to: Path, config: TrainingConfig, options: Options | None = None, audience: Audience | None = None
+) -> Bundle | None:
+    """Fit on the train classes, choose and calibrate on the validation classes, measure once on the test classes.
 
-    ``warn`` hears of what is doubtful in the data. Raises a ``Failure``; then nothing is written.
+    Of several processes only the first has a bundle to return. Raises a ``Failure``; what was learnt up to the last
+    checkpoint is then kept in ``TO.run``.
     """
-    check_target(to)
-    rows = {split: [row for row, found in enumerate(data.table["split"]) if found == split] for split in SPLITS}
-    part, test = data.split("train"), data.split("test")
-    # Whatever is wrong with the pictures to be measured is told now, not after the training.
-    check(test.table, mask, data.root)
-    transform = Transform(size=config.image_size, fit=config.fit)
-    reading = progress.add_task("Reading pictures", total=len(data))
-    pictures, warnings = decode(data, transform, lambda n: progress.advance(reading, n))
-    warn(warnings)
-    pixels = pictures.pixels[rows["train"]]
-
-    started = time.monotonic()
-    network = fit(pixels, part.labels, config, _shown(progress, len(part) * config.epochs))
-    seconds = time.monotonic() - started
-
-    record = {"config": config.model_dump(), "seconds": round(seconds, 1), "torch": torch.__version__}
-    record |= {"classes": len(set(part.labels)), "images": len(part), "splitting": _record(data)}
-    return save(
-        network,
-        architecture(config),
-        transform,
-        to,
-        training=record,
-        sample=pixels[:: max(1, len(pixels) // 200)],
-        reports=lambda bundle: _reports(bundle, data, pictures.pixels, rows, mask, progress),
-    )
+    options = options or Options()
+    with joined() as processes:
+        audience = audience if audience and processes.first else Audience()
+        check_target(to)
+        # Whatever is wrong with the pictures to be measured is told now, not after the training.
+        check(data.split("test").table, options.mask, data.root)
+        data.split("train")  # there must be some
+        config, start = _start(options.start, config)
+        return _Making(data, to, config, options, audience, processes, start).bundle()
 
 
-def _reports(
-    bundle: Bundle, data: Dataset, pixels: np.ndarray, rows: dict[str, list[int]], mask: str | None, progress: Progress
-) -> dict[str, Any]:
-    """What the finished bundle is worth: its calibration, and its figures on the test classes beside its backbone's."""
-    labels = np.array(data.labels)
-    fillers = some_classes(np.array(rows["train"]), labels, int((max(SIZES) - 1) * len(rows["validation"])))
-    seen = [rows["validation"], fillers.tolist()]
-    measuring = progress.add_task("Measuring", total=sum(map(len, seen)) + 2 * len(rows["test"]))
+class _Making:
+    """One bundle in the making."""
 
-    def advance(images: int) -> None:
-        progress.advance(measuring, images)
+    def __init__(
+        self,
+        data: Dataset,
+        to: Path,
+        config: TrainingConfig,
+        options: Options,
+        audience: Audience,
+        processes: Processes,
+        start: EmbeddingNetwork | None,
+    ) -> None:
+        self.data, self.to, self.config, self.options = data, to, config, options
+        self.audience, self.processes, self.start = audience, processes, start
+        self.began = time.monotonic()
+        self.labels = np.array(data.labels)
+        self.rows = {split: np.flatnonzero(np.array(data.table["split"]) == split) for split in SPLITS}
+        self.run = Run(to, writes=processes.first)
 
-    encoder, vectors = open_encoder(bundle), []
-    for part in seen:
-        vectors.append(encoder.encode(pixels[part]))
-        advance(len(part))
-    found = calibrate(vectors[0], labels[seen[0]], vectors[1], labels[seen[1]])
-    test = data.rows(rows["test"]).table
-    measured = evaluate(bundle, pixels[rows["test"]], test, mask, calibration=found, advance=advance)
-    return {"metrics.json": measured.figures} | ({} if found is None else {confidence.FILE: found.model_dump()})
+    def bundle(self) -> Bundle | None:
+        self._first(lambda: self.run.begin(self._asked(), self.options.resume))
+        self.seen = self._look()
+        self.validate = self._validation()
+        self._settle()
+        trained = self._fit("train", self.rows["train"], self.validate)
+        made = self._first(lambda: self._measured(trained))
+        if self.options.final_fit:
+            final = self._fit("final", np.arange(len(self.data)), None, until=trained.epoch)
+            made = self._first(lambda: self._final(final, trained))
+        self.run.end()
+        return made
 
+    def _first(self, act: Callable[[], Any]) -> Any:
+        """Done by the first process, while the others wait; None for them."""
+        done = act() if self.processes.first else None
+        self.processes.agreed(None)
+        return done
 
-def _record(data: Dataset) -> dict[str, Any] | None:
-    return None if data.splitting is None else data.splitting.model_dump()
+    def _settled(self, name: str, decide: Callable[[], Any]) -> Any:
+        """What was decided once, in this run or in the one that it resumes, is the same in all processes."""
+        known = self.processes.agreed(self.run.decided(name))
+        if known is None:
+            known = self.processes.agreed(decide())
+            self.run.decide(name, known)
+        return known
+
+    def _asked(self) -> dict[str, Any]:
+        """What makes one training another than the next, as JSON."""
+        return {
+            **self.config.model_dump(mode="json"),
+            "data": str(self.data.root),
+            "splitting": self._splitting(),
+            "mask": self.options.mask,
+            "minutes": self.options.minutes,
+            "from": self._origin(),
+            "final_fit": self.options.final_fit,
+        }
+
+    # Pixels
+
+    def _look(self) -> Seen:
+        """Every picture is decoded once. Where the pixels go beyond the memory, they lie in the run's folder."""
+        config, count = self.config, len(self.data)
+        whole = Transform(size=config.image_size, fit=config.fit)
+        # A crop is cut out of the whole picture, of which the network's own transform may keep the middle only.
+        squeeze = Squeeze(size=math.ceil(config.image_size * 8 / 7)) if config.augmentation.window == "crop" else None
+        wanted = np.arange(count) if self.options.final_fit else self.rows["train"]
+        images, size = count + (len(wanted) if squeeze else 0), (squeeze or whole).size
+        in_file = self.processes.size > 1 or not fits(images, size, self.options.memory or available_memory() // 2)
+        in_file = self.processes.agreed(in_file)
+        pixels, _ = self._read(self.data, whole, "pixels.npy" if in_file else None)
+        if squeeze is None:
+            return Seen(pixels, pixels, np.arange(count))
+        squeezed, aspects = self._read(self.data.rows(wanted.tolist()), squeeze, "squeezed.npy" if in_file else None)
+        place = np.zeros(count, np.int64)
+        place[wanted] = np.arange(len(wanted))
+        return Seen(pixels, squeezed, place, aspects)
+
+    def _read(self, part: Dataset, transform: Transform | Squeeze, name: str | None) -> tuple[np.ndarray, np.ndarray]:
+        store = self.run.folder / name if name else None
+        pixels, told = np.empty(0), None
+        if self.processes.first:
+            task = self.audience.progress.add_task("Reading pictures", total=len(part))
+            pictures, warnings = decode(part, transform, lambda n: self.audience.progress.advance(task, n), store=store)
+            self.audience.warnings(warnings)
+            pixels, told = pictures.pixels, (pictures.aspects, digest(part, pictures))
+        aspects, found = self.processes.agreed(told)
+        if self._settled(f"{type(transform).__name__} pictures", lambda: found) != found:
+            raise RunError(
+                f"The pictures of {self.data.root} are not those that this training began with. Bring them back, or remove "
+                f"{self.run.folder} to begin anew."
+            )
+        return (open_store(store, len(part), transform.size) if store and not self.processes.first else pixels), aspects
+
+    def _examples(self, rows: np.ndarray) -> Examples:
+        labels, files = self.labels[rows].tolist(), [self.data.table["path"][row] for row in rows]
+        found = of(self.seen.for_training, labels, files, self.seen.place[rows], self.seen.aspects)
+        if self.config.singles != "leave":
+            return found
+        kept = singles.several(found)
+        if not len(kept):
+            raise DataError(f"{self.data.root}: every class has one image only. Learn from them with --set singles=keep.")
+        return found.some(kept)
+
+    # Choices
+
+    def _validation(self) -> Validate | None:
+        """How good a network is on the validation classes, of which ``_JUDGED`` images at most are looked at; None without."""
+        rows = self.rows["validation"]
+        rows = rows if len(rows) <= _JUDGED else some_classes(rows, self.labels, _JUDGED)
+        if not len(rows) or not right_answers(self.labels[rows]).any():
+            return None
+        pixels, columns = self.seen.pixels[rows], {"label": self.labels[rows].tolist()}
+
+        def validate(embed: Embed) -> dict[str, float]:
+            figures = measure(embed(pixels), columns).figures
+            return {name: round(figures[name], 6) for name in ("map@r", "recall@1")}
+
+        return validate
+
+    def _settle(self) -> None:
+        """Decide what the settings left open, and tell the plan."""
+        if self.config.singles == "auto":
+            self._change(singles=self._settled("singles", self._choose_singles))
+        examples = self._examples(self.rows["train"])
+        judged = min(_JUDGED, len(self.rows["validation"])) if self.validate else 0
+        costs = Costs(examples, self.config, judged, self.processes, exact=self.options.minutes is not None)
+        of_final = len(self.data) if self.options.final_fit else None
+        if self.options.minutes:
+            left = 60 * self.options.minutes - (time.monotonic() - self.began)
+            self._change(epochs=self._settled("epochs", lambda: costs.epochs_in(left, of_final)))
+        counts = {
+            split: {"images": len(rows), "classes": len(np.unique(self.labels[rows]))} for split, rows in self.rows.items()
+        }
+        self.run.plan = plan(self.to.name, counts, examples, self.config, costs, of_final)
+        self.audience.plan(self.run.plan)
+        self.run.show("running")
+
+    def _choose_singles(self) -> str:
+        examples = self._examples(self.rows["train"])
+        if self.validate is None or len(singles.several(examples)) in (0, len(examples)):
+            return "keep"
+        found = singles.compared(examples, self.config, self.validate, self.start, self.processes)
+        return max(found, key=lambda choice: found[choice])
+
+    def _change(self, **values: Any) -> None:
+        self.config = self.config.model_copy(update=values)
+
+    # The network
+
+    def _fit(self, name: str, rows: np.ndarray, validate: Validate | None, until: int | None = None) -> Trained:
+        examples, epochs = self._examples(rows), self.config.epochs if until is None else until
+        task = self.audience.progress.add_task("Training", total=None)
+
+        def told(step: Step, note: str) -> None:
+            self.audience.progress.update(task, completed=step.step, total=step.steps // step.epochs * epochs, note=note)
+
+        with asked_to_stop() as stops:
+            phase = Phase(self.run, name, stops, told, self.audience.epochs)
+            try:
+                return fit(
+                    examples,
+                    self.config,
+                    start=copy.deepcopy(self.start),
+                    validate=validate,
+                    until=until,
+                    processes=self.processes,
+                    listener=phase,
+                )
+            except TrainingDiverged as failure:
+                self.run.show(f"diverged: {failure}")
+                raise
+
+    def _measured(self, trained: Trained) -> Bundle:
+        """The bundle of the run that leaves validation and test classes out, with what it is worth."""
+        if self.options.final_fit and (self.run.measured / "bundle.json").exists():
+            return bundles.load(self.run.measured)
+        return self._save(trained, self.run.measured if self.options.final_fit else self.to, self.rows["train"], self._reports)
+
+    def _final(self, final: Trained, trained: Trained) -> Bundle:
+        """The bundle of the run on all classes, with the figures of the other one."""
+        measured = bundles.load(self.run.measured)
+        figures = metrics(measured) | {
+            "run": {"final_fit": True, "trained_on": ["train"], "fingerprint": measured.fingerprint, "epoch": trained.epoch}
+        }
+        found: dict[str, Any] = {"metrics.json": figures}
+        if (calibrated := confidence.load(measured)) is not None:
+            found[confidence.FILE] = calibrated.model_dump()
+        return self._save(final, self.to, np.arange(len(self.data)), lambda _: found)
+
+    def _save(self, trained: Trained, to: Path, rows: np.ndarray, reports: Callable[[Bundle], dict[str, Any]]) -> Bundle:
+        record = {
+            "config": self.config.model_dump(mode="json"),
+            "torch": torch.__version__,
+            "classes": len(np.unique(self.labels[rows])),
+            "images": len(rows),
+            "splitting": self._splitting(),
+            "from": self._origin(),
+            "final_fit": self.options.final_fit and to == self.to,
+            **trained.record,
+        }
+        page = watch.page(self.run.plan, self.run.records(), "finished")
+        history = "".join(json.dumps(line) + "\n" for line in trained.history)
+        return save(
+            trained.network,
+            architecture(self.config),
+            Transform(size=self.config.image_size, fit=self.config.fit),
+            to,
+            name=self.to.name,
+            training=record,
+            weights=self.config.weights,
+            sample=self.seen.pixels[rows[:: max(1, len(rows) // _SAMPLE)]],
+            reports=lambda bundle: {"history.jsonl": history, "progress.html": page, **reports(bundle)},
+        )
+
+    def _reports(self, bundle: Bundle) -> dict[str, Any]:
+        """What the finished bundle is worth: its calibration, and its figures on the test classes beside its backbone's."""
+        validation, test = self.rows["validation"], self.rows["test"]
+        fillers = some_classes(self.rows["train"], self.labels, int((max(SIZES) - 1) * len(validation)))
+        progress, looks = self.audience.progress, len(validation) + len(fillers) + 2 * len(test)
+        task = progress.add_task("Measuring", total=looks)
+        encoder, vectors = open_encoder(bundle), []
+        for part in (validation, fillers):
+            vectors.append(encoder.encode(self.seen.pixels[part]))
+            progress.advance(task, len(part))
+        found = calibrate(vectors[0], self.labels[validation], vectors[1], self.labels[fillers])
+        measured = evaluate(
+            bundle,
+            self.seen.pixels[test],
+            self.data.rows(test.tolist()).table,
+            self.options.mask,
+            calibration=found,
+            advance=lambda n: progress.advance(task, n),
+        )
+        return {"metrics.json": measured.figures} | ({} if found is None else {confidence.FILE: found.model_dump()})
+
+    def _splitting(self) -> dict[str, Any] | None:
+        return None if self.data.splitting is None else self.data.splitting.model_dump()
+
+    def _origin(self) -> dict[str, str] | None:
+        if self.options.start is None:
+            return None
+        bundle = bundles.load(self.options.start)
+        return {"name": bundle.manifest.name, "fingerprint": bundle.fingerprint}
 
 
 def metrics(bundle: Bundle) -> dict[str, Any]:
@@ -97,13 +354,19 @@ def metrics(bundle: Bundle) -> dict[str, Any]:
     return json.loads((bundle.path / "metrics.json").read_text())
 
 
-def _shown(progress: Progress, images: int) -> Any:
-    task = progress.add_task("Training", total=images)
-    started = time.monotonic()
-
-    def report(step: Step) -> None:
-        progress.advance(task, step.images)
-        speed = progress.tasks[task].completed / (time.monotonic() - started)
-        progress.update(task, note=f"loss {step.loss:.3f}  {speed:.0f} images/s")
-
-    return report
+def _start(path: Path | None, config: TrainingConfig) -> tuple[TrainingConfig, EmbeddingNetwork | None]:
+    """The network of an earlier bundle, with its head where it has one, and the settings that follow from it."""
+    if path is None:
+        return config, None
+    bundle = bundles.load(path)
+    known = bundle.manifest.architecture
+    values: dict[str, Any] = {"backbone": known.backbone, "pooling": known.pooling}
+    values |= {"dim": known.dim} if known.head else {}
+    values |= {"image_size": known.input_size, "train_size": known.input_size} if known.input_size else {}
+    config = config.model_copy(update=values)
+    torch.manual_seed(config.seed)
+    network = EmbeddingNetwork(architecture(config), pretrained=False)
+    missing, unknown = network.load_state_dict(load_file(bundle.weights), strict=False)
+    if unknown or any(not name.startswith("head.") for name in missing):
+        raise DataError(f"{path} cannot be started from: its weights are not those of {known.backbone} as it is built today.")
+    return config, network

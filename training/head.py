@@ -1,0 +1,65 @@
+"""Features of a frozen backbone in, a trained linear head and trained centres out.
+
+The first part of every training, and all of it where ``epochs`` is 0. Features are computed once, so an epoch takes a second.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from model.network import EmbeddingNetwork
+
+from .augment import draws
+from .centers import from_data
+from .config import TrainingConfig
+from .examples import Examples
+from .losses import SoftTriple
+from .optimizer import optimizer_of, set_rate
+from .processes import Processes
+from .sampler import batches, order
+from .schedule import rate
+
+_BATCH = 64
+_VIEWS = 2**31  # views of pictures draw other random numbers than the epochs do
+
+
+def views(network: EmbeddingNetwork, examples: Examples, config: TrainingConfig, processes: Processes) -> Tensor:
+    """float16 [V, N, F]: what the backbone makes of ``config.views`` augmented versions of each picture."""
+    found = []
+    for view in range(config.views):
+        changes = draws(config.seed, _VIEWS + view, len(examples))
+        rows = np.arange(len(examples))[processes.part(len(examples))]
+        parts = []
+        for chosen in np.split(rows, range(_BATCH, len(rows), _BATCH)):
+            images = examples.batch(chosen, changes, config.augmentation, config.train_size, processes.device)
+            with torch.inference_mode(), processes.autocast(config.precision):
+                parts.append(network.features(images).half().cpu())
+        found.append(processes.together(torch.cat(parts)))
+    return torch.stack(found).clone()  # not an inference tensor any more
+
+
+def fit_head(features: Tensor, labels: np.ndarray, head: nn.Module, loss_of: SoftTriple, config: TrainingConfig) -> None:
+    """Train ``head`` and ``loss_of`` in place on ``features`` [V, N, F]; every epoch takes another view."""
+    device = loss_of.weight.device
+    targets = torch.from_numpy(labels).to(device)
+    optimizer = optimizer_of([(head, config.head_learning_rate)], loss_of, config)
+    schedule = config.model_copy(update={"epochs": config.head_epochs, "schedule": "one_cycle"})
+    done = 0
+    for epoch in range(config.head_epochs):
+        parts = batches(order(labels, config.seed, _VIEWS + epoch, config.balance), config.batch)
+        for rows in parts:
+            set_rate(optimizer, rate(schedule, done, len(parts)))
+            chosen = torch.from_numpy(rows)
+            loss = loss_of(head(features[epoch % len(features)][chosen].to(device).float()), targets[chosen.to(device)])
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            done += 1
+
+
+def start_centers(features: Tensor, labels: np.ndarray, head: nn.Module, loss_of: SoftTriple, seed: int) -> None:
+    """Put the centres where the classes' images are: k-means of each class, on the first view."""
+    with torch.no_grad():
+        embeddings = head(features[0].to(loss_of.weight.device).float())
+        classes, centers, _ = loss_of.weight.shape
+        loss_of.weight.copy_(from_data(embeddings, torch.from_numpy(labels).to(embeddings.device), classes, centers, seed))
