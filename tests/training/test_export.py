@@ -20,7 +20,7 @@ from training.export import save, untrained
 
 SIZE = 32
 TRANSFORMER = "vit_tiny_patch16_224"
-RANDOM = ["resnet18", "mobilenetv3_small_100", "convnext_atto", "regnetx_002", "test_vit"]
+RANDOM = ["resnet18", "mobilenetv3_small_100", "convnext_atto", "regnetx_002", TRANSFORMER]
 
 
 def pixels(count: int, size: int) -> np.ndarray:
