@@ -213,13 +213,16 @@ def evaluate(
 def bundle(
     to: Annotated[Path, typer.Option(help="Folder of the bundle to write.")],
     size: Annotated[int, typer.Option(min=32, max=1024, help="Side of the network's input in pixels.")] = 224,
+    backbone: Annotated[str, typer.Option(help="Any name of timm's.")] = "efficientnet_lite0",
+    weights: Annotated[str, typer.Option(help="A file with its weights, if not those that its name stands for.")] = "",
+    pooling: Annotated[Literal["avg", "avg+max", "cls"], typer.Option(help="cls: a transformer's class token.")] = "avg",
 ) -> None:
     """No labels yet? A bundle of an ImageNet backbone as it is."""
     _need_training("bundle")
     from model.transform import Transform
     from training.export import untrained
 
-    made = untrained(to, Transform(size=size))
+    made = untrained(to, Transform(size=size), backbone, weights=weights, pooling=pooling)
     console.print(f"{to}: {made.manifest.architecture.backbone}, {made.manifest.architecture.dim} dimensions.")
 
 

@@ -94,6 +94,11 @@ class TrainingConfig(BaseModel):
     augmentation: Augmentation = Augmentation()
     seed: NonNegativeInt = 0
 
+    @property
+    def starts_with_head(self) -> bool:
+        """Whether the frozen backbone has to look at all pictures before the first step."""
+        return self.head_epochs > 0 or self.center_start == "data"
+
 
 _PAPER: dict[str, Any] = {
     # Qian et al., ICCV 2019, and the authors' code. Their BN-Inception is not in timm; ResNet-50 is what later papers use.

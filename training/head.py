@@ -3,6 +3,8 @@
 The first part of every training, and all of it where ``epochs`` is 0. Features are computed once, so an epoch takes a second.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -23,7 +25,13 @@ _BATCH = 64
 _VIEWS = 2**31  # views of pictures draw other random numbers than the epochs do
 
 
-def views(network: EmbeddingNetwork, examples: Examples, config: TrainingConfig, processes: Processes) -> Tensor:
+def views(
+    network: EmbeddingNetwork,
+    examples: Examples,
+    config: TrainingConfig,
+    processes: Processes,
+    advance: Callable[[int], None] = lambda _: None,
+) -> Tensor:
     """float16 [V, N, F]: what the backbone makes of ``config.views`` augmented versions of each picture."""
     found = []
     for view in range(config.views):
@@ -34,6 +42,7 @@ def views(network: EmbeddingNetwork, examples: Examples, config: TrainingConfig,
             images = examples.batch(chosen, changes, config.augmentation, config.train_size, processes.device)
             with torch.inference_mode(), processes.autocast(config.precision):
                 parts.append(network.features(images).half().cpu())
+            advance(len(chosen))
         found.append(processes.together(torch.cat(parts)))
     return torch.stack(found).clone()  # not an inference tensor any more
 

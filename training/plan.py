@@ -31,7 +31,7 @@ class Costs:
 
     @property
     def images_per_second(self) -> float:
-        return self.config.batch * self.processes.size / self.by_size[self.config.train_size]
+        return self.config.batch * self.processes.size / self._step(self.config.train_size)
 
     def seconds(self, epochs: int, images: int | None = None) -> float:
         """A run of ``epochs`` over ``images`` examples (by default those at hand), with its validation."""

@@ -128,6 +128,7 @@ class Phase(Listener):
     run: Run
     name: str
     stops: Callable[[], bool] = lambda: False
+    on_look: Callable[[int], None] = lambda _: None
     on_step: Callable[[Step, str], None] = lambda *_: None
     on_epoch: Callable[[list[dict[str, Any]]], None] = lambda _: None
     kept_at: float = field(default_factory=time.monotonic)
@@ -142,6 +143,9 @@ class Phase(Listener):
         if now or time.monotonic() - self.kept_at > KEEP_EVERY:
             self.run.keep(self.name, state())
             self.kept_at = time.monotonic()
+
+    def looked(self, images: int) -> None:
+        self.on_look(images)
 
     def step(self, step: Step) -> None:
         now = {"phase": self.name, **asdict(step)}

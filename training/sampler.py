@@ -21,6 +21,6 @@ def order(labels: np.ndarray, seed: int, epoch: int, balance: float = 0.0) -> np
 
 
 def batches(rows: np.ndarray, batch: int, at_least: int = 1) -> list[np.ndarray]:
-    """Parts of ``batch`` rows. A last one of fewer than ``at_least``, which could not be shared out, waits for another epoch."""
+    """Parts of ``batch`` rows. A last one of fewer than ``at_least``, which could not be shared out, is left out."""
     parts = [rows[start : start + batch] for start in range(0, len(rows), batch)]
     return [part for part in parts if len(part) >= at_least]

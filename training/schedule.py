@@ -25,6 +25,6 @@ def size(config: TrainingConfig, epoch: int) -> int:
     """Side of the pictures in ``epoch``, counted from 0: small and quick at first, the full size for the last epochs."""
     if config.first_size is None or config.first_size >= config.train_size:
         return config.train_size
-    grown = min(1.0, epoch / max(1.0, _FULL_SIZE_FROM * config.epochs))
+    grown = min(1.0, epoch / max(1.0, _FULL_SIZE_FROM * (config.epochs - 1)))
     wanted = config.first_size + grown * (config.train_size - config.first_size)
     return config.train_size if grown == 1 else min(config.train_size, int(wanted // _SIZE_STEP * _SIZE_STEP))

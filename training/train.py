@@ -17,8 +17,8 @@ import torch
 from rich.progress import Progress
 from safetensors.torch import load_file
 
+from model import backbones, confidence
 from model import bundle as bundles
-from model import confidence
 from model.bundle import Bundle, check_target
 from model.encoder import open_encoder
 from model.neighbours import right_answers
@@ -99,6 +99,7 @@ def train(
         check(data.split("test").table, options.mask, data.root)
         data.split("train")  # there must be some
         config, start = _start(options.start, config)
+        config = _at_fixed_size(config)
         return _Making(data, to, config, options, audience, processes, start).bundle()
 
 
@@ -121,6 +122,7 @@ class _Making:
         self.labels = np.array(data.labels)
         self.rows = {split: np.flatnonzero(np.array(data.table["split"]) == split) for split in SPLITS}
         self.run = Run(to, writes=processes.first)
+        self.origin = backbones.origin(config.backbone, config.weights)  # now, while the file is there
 
     def bundle(self) -> Bundle | None:
         self._first(lambda: self.run.begin(self._asked(), self.options.resume))
@@ -255,13 +257,21 @@ class _Making:
 
     def _fit(self, name: str, rows: np.ndarray, validate: Validate | None, until: int | None = None) -> Trained:
         examples, epochs = self._examples(rows), self.config.epochs if until is None else until
-        task = self.audience.progress.add_task("Training", total=None)
+        progress = self.audience.progress
+        looking = (
+            progress.add_task("Preparing", total=self.config.views * len(examples)) if self.config.starts_with_head else None
+        )
+        task = progress.add_task("Training", total=None)
+
+        def looked(images: int) -> None:
+            if looking is not None:
+                progress.advance(looking, images)
 
         def told(step: Step, note: str) -> None:
-            self.audience.progress.update(task, completed=step.step, total=step.steps // step.epochs * epochs, note=note)
+            progress.update(task, completed=step.step, total=step.steps // step.epochs * epochs, note=note)
 
         with asked_to_stop() as stops:
-            phase = Phase(self.run, name, stops, told, self.audience.epochs)
+            phase = Phase(self.run, name, stops, looked, told, self.audience.epochs)
             try:
                 return fit(
                     examples,
@@ -313,7 +323,7 @@ class _Making:
             to,
             name=self.to.name,
             training=record,
-            weights=self.config.weights,
+            origin=self.origin,
             sample=self.seen.pixels[rows[:: max(1, len(rows) // _SAMPLE)]],
             reports=lambda bundle: {"history.jsonl": history, "progress.html": page, **reports(bundle)},
         )
@@ -347,6 +357,13 @@ class _Making:
             return None
         bundle = bundles.load(self.options.start)
         return {"name": bundle.manifest.name, "fingerprint": bundle.fingerprint}
+
+
+def _at_fixed_size(config: TrainingConfig) -> TrainingConfig:
+    """Networks that take pictures of one size only, like most transformers, are trained at the size that they are used at."""
+    if architecture(config).input_size is None:
+        return config
+    return config.model_copy(update={"train_size": config.image_size, "first_size": None})
 
 
 def metrics(bundle: Bundle) -> dict[str, Any]:

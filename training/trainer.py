@@ -73,6 +73,9 @@ class Listener:
     def keep(self, state: Callable[[], dict[str, Any]], *, now: bool) -> None:
         """Called after every step; ``now``: the state must be kept."""
 
+    def looked(self, images: int) -> None:
+        """The frozen backbone has looked at some more, before the first step."""
+
     def step(self, step: Step) -> None:
         """A step has been made."""
 
@@ -123,7 +126,7 @@ def fit(
         if state := listener.kept():
             training.load_state(state)
         else:
-            training.warm_up(start_from_data=start is not None or config.center_start == "data")
+            training.warm_up(from_data=start is not None or config.center_start == "data", advance=listener.looked)
             training.judge(validate, listener)
         with cpu.quick() if training.processes.device.type == "cpu" else nullcontext():
             training.run(config.epochs if until is None else until, validate, listener)
@@ -174,15 +177,16 @@ class Training:
         self.history: list[dict[str, Any]] = []
         self.best: dict[str, Tensor] | None = None
 
-    def warm_up(self, start_from_data: bool) -> None:
+    def warm_up(self, from_data: bool, advance: Callable[[int], None]) -> None:
         """The head and the centres alone, on features of the frozen backbone."""
-        if not (start_from_data or self.config.head_epochs):
+        if not (from_data or self.config.head_epochs):
             return
         self.network.eval()
-        features, labels = views(self.network, self.examples, self.config, self.processes), self.examples.labels
-        if start_from_data:
-            start_centers(features, labels, self.network.head, self.loss_of, self.config.seed)
-        fit_head(features, labels, self.network.head, self.loss_of, self.config)
+        labels, head = self.examples.labels, self.network.head
+        features = views(self.network, self.examples, self.config, self.processes, advance)
+        if from_data:
+            start_centers(features, labels, head, self.loss_of, self.config.seed)
+        fit_head(features, labels, head, self.loss_of, self.config)
 
     def run(self, until: int, validate: Validate | None, listener: Listener) -> None:
         """Up to the end of epoch ``until``."""
