@@ -168,7 +168,7 @@ def train(
         bundle = train_on(source, to, config, options, audience)
     if bundle is None:  # one of several processes, and not the one that writes
         return
-    found = metrics(bundle)
+    found = metrics(bundle) | {"centers": (bundle.manifest.training or {})["centers"]}
     _result(as_json, found, lambda: display.figures(console, found))
 
 

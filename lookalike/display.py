@@ -132,6 +132,9 @@ def figures(console: Console, found: dict[str, Any]) -> None:
         console.print("Hits will carry no confidence: that takes at least 20 validation classes of two images or more.")
     if "backbone" in found and found["backbone"]["recall@1"] > found["recall@1"]:
         console.print(_NO_HELP)
+    if centers := found.get("centers"):
+        several = len(centers["distinct"])
+        console.print(f"Of the {several} centres of a class {centers['distinct_mean']:.1f} differ, on average (cosine < 0.95).")
     if "by_class" in found:
         _by_class(console, found["by_class"])
     for path in found.get("plots", ()):

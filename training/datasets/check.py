@@ -72,7 +72,10 @@ def _single_images(data: Dataset) -> Iterator[Problem]:
     roles = data.roles
     for label, rows in _rows_by(data.labels).items():
         if len(rows) == 1 and roles[rows[0]] != "query":
-            message = f"the label {label!r} has one image: it is kept as a distractor"
+            learnt_from = data.table["split"][rows[0]] == "train"
+            message = f"the label {label!r} has one image: " + (
+                "its augmentations are a class" if learnt_from else "a distractor"
+            )
             yield Problem("single-image", _numbers(data, rows), message)
 
 
