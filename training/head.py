@@ -4,6 +4,7 @@ The first part of every training, and all of it where ``epochs`` is 0. Features 
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -22,7 +23,17 @@ from .sampler import batches, order
 from .schedule import rate
 
 _BATCH = 64
+_MOST = 500_000
 _VIEWS = 2**31  # views of pictures draw other random numbers than the epochs do
+
+
+def seen_at_first(examples: Examples, seed: int) -> Examples:
+    """All of them, or ``_MOST`` of them at random: enough for a start, and features of more would fill the memory."""
+    if len(examples) <= _MOST:
+        return examples
+    chosen = np.sort(order(examples.labels, seed, _VIEWS)[:_MOST])
+    files = [examples.files[place] for place in chosen]
+    return replace(examples, rows=examples.rows[chosen], labels=examples.labels[chosen], files=files)
 
 
 def views(

@@ -21,7 +21,6 @@ from model import backbones, confidence
 from model import bundle as bundles
 from model.bundle import Bundle, check_target
 from model.encoder import open_encoder
-from model.neighbours import right_answers
 from model.network import EmbeddingNetwork
 from model.transform import Transform
 
@@ -215,9 +214,12 @@ class _Making:
         """How good a network is on the validation classes, of which ``_JUDGED`` images at most are looked at; None without."""
         rows = self.rows["validation"]
         rows = rows if len(rows) <= _JUDGED else some_classes(rows, self.labels, _JUDGED)
-        if not len(rows) or not right_answers(self.labels[rows]).any():
+        columns = self.data.rows(rows.tolist()).table
+        try:
+            check(columns)
+        except DataError:  # nothing to be found there
             return None
-        pixels, columns = self.seen.pixels[rows], {"label": self.labels[rows].tolist()}
+        pixels = self.seen.pixels[rows]
 
         def validate(embed: Embed) -> dict[str, float]:
             figures = measure(embed(pixels), columns).figures

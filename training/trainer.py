@@ -28,7 +28,7 @@ from .augment import draws
 from .centers import distinct
 from .config import TrainingConfig
 from .examples import Examples
-from .head import fit_head, start_centers, views
+from .head import fit_head, seen_at_first, start_centers, views
 from .losses import SoftTriple
 from .optimizer import optimizer_of, set_rate
 from .processes import Processes, alone
@@ -182,8 +182,8 @@ class Training:
         if not (from_data or self.config.head_epochs):
             return
         self.network.eval()
-        labels, head = self.examples.labels, self.network.head
-        features = views(self.network, self.examples, self.config, self.processes, advance)
+        examples, head = seen_at_first(self.examples, self.config.seed), self.network.head
+        features, labels = views(self.network, examples, self.config, self.processes, advance), examples.labels
         if from_data:
             start_centers(features, labels, head, self.loss_of, self.config.seed)
         fit_head(features, labels, head, self.loss_of, self.config)
