@@ -54,7 +54,7 @@ demo/emoji/labels.csv: | .venv/train
 	$(bin)/lookalike data emoji --to demo/emoji
 
 demo/bundle/bundle.json: demo/emoji/labels.csv | .venv/train
-	$(bin)/lookalike train --data demo/emoji --to demo/bundle --mask family
+	$(bin)/lookalike train --data demo/emoji --to demo/bundle --mask family $(if $(wildcard demo/bundle.run/*.checkpoint),--resume)
 
 .venv/train: pyproject.toml constraints.txt | .venv/bin/python
 	$(pip_install) -e '.[train]'
