@@ -51,4 +51,5 @@ def _reason(error: BaseException) -> str:
     seen: BaseException | None = error
     while seen is not None and not isinstance(seen, OSError):
         seen = seen.__cause__ or seen.__context__
-    return str((seen.strerror if isinstance(seen, OSError) else None) or error).splitlines()[0]
+    told = str((seen.strerror if isinstance(seen, OSError) else None) or error)
+    return told.splitlines()[0] if told else type(error).__name__  # an EOFError says nothing
