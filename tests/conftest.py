@@ -6,6 +6,7 @@ Tests that need npm (pictures), Chromium or Docker are skipped where these are m
 
 import csv
 import os
+import random
 import re
 import shutil
 import signal
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from PIL import Image, ImageDraw
 from rich.progress import Progress
 
 from index import job
@@ -27,7 +29,7 @@ from training.config import TrainingConfig
 from training.datasets import emoji as emoji_set
 from training.datasets.labels import Dataset, read
 from training.export import untrained
-from training.train import train
+from training.train import Audience, Options, train
 
 ROOT = Path(__file__).parent.parent
 
@@ -89,9 +91,41 @@ def backbone(tmp_path_factory) -> Bundle:
 @pytest.fixture(scope="session")
 def bundle(dataset: Dataset, tmp_path_factory) -> Bundle:
     """A bundle that was really trained, for a few seconds, on the slice."""
-    config = TrainingConfig(epochs=10, image_size=96, train_size=64)
+    config = TrainingConfig(backbone="efficientnet_lite0", dim=128, epochs=8, image_size=96, train_size=64, first_size=None)
     with Progress() as progress:
-        return train(dataset, tmp_path_factory.mktemp("bundles") / "trained", config, "family", progress)
+        to = tmp_path_factory.mktemp("bundles") / "trained"
+        return train(dataset, to, config, Options(mask="family"), Audience(progress))
+
+
+@pytest.fixture(scope="session")
+def drawings(tmp_path_factory) -> Path:
+    """Labelled pictures that need nothing from outside: 10 kinds to train on, 4 to validate and 4 to test, 6 of each."""
+    root = tmp_path_factory.mktemp("drawings") / "shapes"
+    root.mkdir()
+    chance = random.Random(0)
+    kinds = [(shape, colour) for colour in ("red", "green", "blue", "orange", "purple", "teal") for shape in ("o", "#", "v")]
+    chance.shuffle(kinds)
+    rows = [("path", "label", "split", "hand")]
+    for number, (shape, colour) in enumerate(kinds):
+        for copy in range(6):
+            path = f"{number}-{copy}.png"
+            _draw(shape, colour, chance).save(root / path)
+            split = "train" if number < 10 else "validation" if number < 14 else "test"
+            rows.append((path, f"{colour} {shape}", split, str(copy % 3)))
+    with (root / "labels.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    return root
+
+
+def _draw(shape: str, colour: str, chance: random.Random) -> Image.Image:
+    picture = Image.new("RGB", (72, 60), chance.choice(["white", "lightgrey", "beige"]))
+    left, top, side = chance.randrange(20), chance.randrange(15), chance.randrange(28, 44)
+    place, pen = (left, top, left + side, top + side), ImageDraw.Draw(picture)
+    if shape == "v":
+        pen.polygon([place[:2], (place[2], top), (left + side // 2, place[3])], colour)
+    else:
+        (pen.ellipse if shape == "o" else pen.rectangle)(place, colour)
+    return picture
 
 
 @pytest.fixture(scope="session")
