@@ -66,6 +66,7 @@ class TrainingConfig(BaseModel):
     margin: NonNegativeFloat = 0.01
 
     # first the head and the centres alone, on features of the frozen backbone that are computed once
+    head_start: Literal["random", "pca"] = "random"  # or that of an earlier bundle; pca: the features' axes, half whitened
     head_epochs: NonNegativeInt = 0
     views: PositiveInt = 2  # of each picture, augmented
 
@@ -97,7 +98,7 @@ class TrainingConfig(BaseModel):
     @property
     def starts_with_head(self) -> bool:
         """Whether the frozen backbone has to look at all pictures before the first step."""
-        return self.head_epochs > 0 or self.center_start == "data"
+        return self.head_epochs > 0 or self.center_start == "data" or self.head_start == "pca"
 
 
 _PAPER: dict[str, Any] = {

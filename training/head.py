@@ -77,6 +77,20 @@ def fit_head(features: Tensor, labels: np.ndarray, head: nn.Module, loss_of: Sof
             done += 1
 
 
+def start_head(features: Tensor, head: nn.Linear) -> None:
+    """The principal axes of the features' first view, each divided by the square root of its length: half-way to whitening.
+
+    From the first step on, a score is about that of the backbone as it is, or better, where random axes would blur it.
+    """
+    with torch.no_grad():
+        unit = nn.functional.normalize(features[0].to(head.weight.device).float(), dim=1)
+        strengths, axes = torch.linalg.eigh(unit.T @ unit)  # ascending; strengths are squared lengths
+        best = axes.T.flip(0)[: len(head.weight)]
+        lengths = strengths.flip(0)[: len(best)].clamp_min(1e-4 * float(strengths[-1])).sqrt()
+        rows = best / lengths.sqrt()[:, None]
+        head.weight[: len(rows)] = rows * (head.weight.norm() / rows.norm())
+
+
 def start_centers(features: Tensor, labels: np.ndarray, head: nn.Module, loss_of: SoftTriple, seed: int) -> None:
     """Put the centres where the classes' images are: k-means of each class, on the first view."""
     with torch.no_grad():

@@ -3,6 +3,7 @@ given, how many epochs fit into them."""
 
 import resource
 import sys
+from bisect import bisect_right
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from .trainer import architecture, seconds_a_step
 _STEPS, _STEPS_FOR_MINUTES = 6, 20  # that are timed
 _FORWARD = 1 / 3  # of a step is the forward pass
 _HEAD_STEP = 0.004  # seconds
+_MOST_EPOCHS = 10_000
 
 
 class Costs:
@@ -47,10 +49,7 @@ class Costs:
 
     def epochs_in(self, seconds: float, all_images: int | None) -> int:
         """The most epochs that fit; at least one. ``all_images``: of the final run, where there is one."""
-        epochs = 1
-        while epochs < 10_000 and self._with_final(epochs + 1, all_images) <= seconds:
-            epochs += 1
-        return epochs
+        return 1 + bisect_right(range(2, _MOST_EPOCHS), seconds, key=lambda epochs: self._with_final(epochs, all_images))
 
     def _with_final(self, epochs: int, all_images: int | None) -> float:
         return self.seconds(epochs) + (self.seconds(epochs, all_images) if all_images else 0)

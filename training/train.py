@@ -380,7 +380,7 @@ def _start(path: Path | None, config: TrainingConfig) -> tuple[TrainingConfig, E
     bundle = bundles.load(path)
     known = bundle.manifest.architecture
     values: dict[str, Any] = {"backbone": known.backbone, "pooling": known.pooling}
-    values |= {"dim": known.dim} if known.head else {}
+    values |= {"dim": known.dim, "head_start": "random", "center_start": "data"} if known.head else {}
     values |= {"image_size": known.input_size, "train_size": known.input_size} if known.input_size else {}
     config = config.model_copy(update=values)
     torch.manual_seed(config.seed)

@@ -28,7 +28,7 @@ from .augment import draws
 from .centers import distinct
 from .config import TrainingConfig
 from .examples import Examples
-from .head import fit_head, seen_at_first, start_centers, views
+from .head import fit_head, seen_at_first, start_centers, start_head, views
 from .losses import SoftTriple
 from .optimizer import optimizer_of, set_rate
 from .processes import Processes, alone
@@ -126,7 +126,7 @@ def fit(
         if state := listener.kept():
             training.load_state(state)
         else:
-            training.warm_up(from_data=start is not None or config.center_start == "data", advance=listener.looked)
+            training.warm_up(listener.looked)
             training.judge(validate, listener)
         with cpu.quick() if training.processes.device.type == "cpu" else nullcontext():
             training.run(config.epochs if until is None else until, validate, listener)
@@ -177,14 +177,16 @@ class Training:
         self.history: list[dict[str, Any]] = []
         self.best: dict[str, Tensor] | None = None
 
-    def warm_up(self, from_data: bool, advance: Callable[[int], None]) -> None:
+    def warm_up(self, advance: Callable[[int], None]) -> None:
         """The head and the centres alone, on features of the frozen backbone."""
-        if not (from_data or self.config.head_epochs):
+        if not self.config.starts_with_head:
             return
         self.network.eval()
         examples, head = seen_at_first(self.examples, self.config.seed), self.network.head
         features, labels = views(self.network, examples, self.config, self.processes, advance), examples.labels
-        if from_data:
+        if self.config.head_start == "pca":
+            start_head(features, head)
+        if self.config.center_start == "data":
             start_centers(features, labels, head, self.loss_of, self.config.seed)
         fit_head(features, labels, head, self.loss_of, self.config)
 
