@@ -185,6 +185,7 @@ class Training:
         examples, head = seen_at_first(self.examples, self.config.seed), self.network.head
         features, labels = views(self.network, examples, self.config, self.processes, advance), examples.labels
         if self.config.head_start == "pca":
+            assert isinstance(head, nn.Linear)  # only bundles of a backbone as it is have none
             start_head(features, head)
         if self.config.center_start == "data":
             start_centers(features, labels, head, self.loss_of, self.config.seed)
