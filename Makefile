@@ -2,6 +2,8 @@
 # make test   all tests; what they need is installed first
 # make lint   style, types, one-way imports, a server without torch
 # make bench  the measurements of docs/benchmarks.md, on the demo's bundle
+# make bench-training  what training is worth, row by row (hours; goes on where it was stopped)
+# make prove-training  trainings that are killed and resumed end with the same weights, bit for bit
 # make up     the demo's collection in containers, on port 8000
 #
 # TORCH_INDEX  address of another package index for torch, see README.md
@@ -11,7 +13,7 @@ TORCH_INDEX ?=
 bin := .venv/bin
 pip_install := $(bin)/pip install --disable-pip-version-check -q -c constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
-.PHONY: demo test lint bench up screenshot clean
+.PHONY: demo test lint bench bench-training prove-training up screenshot clean
 
 demo: demo/bundle/bundle.json
 	$(bin)/lookalike index demo/emoji --origin gallery --bundle demo/bundle --to demo/collection
@@ -35,6 +37,14 @@ bench: .venv/dev demo/bundle/bundle.json
 	$(bin)/python -m bench.runtimes
 	$(bin)/python -m bench.photos
 	$(bin)/python -m bench.startup
+
+bench-training: .venv/dev
+	$(bin)/python -m bench.training emoji icons objects ablation curves busy steps loss architectures
+	$(bin)/python -m bench.training --table
+
+# SEED=… repeats the moments of another proof
+prove-training: .venv/dev
+	$(bin)/python -m bench.training kills --count 30 --seed $(or $(SEED),$(shell date +%s))
 
 up: demo/bundle/bundle.json
 	mkdir -p demo/collection
