@@ -65,6 +65,8 @@ def _cell(records: Sequence[Record], key: str) -> str:
     values = [each["figures"][key] for each in records if each["figures"].get(key) is not None]
     if not values:
         return ""
+    if all(isinstance(value, int) and value == values[0] for value in values):
+        return f"{values[0]:,}"
     return str(summary(values)) if all(isinstance(value, int | float) for value in values) else str(values[-1])
 
 
