@@ -15,7 +15,7 @@ def rate(config: TrainingConfig, step: int, steps_an_epoch: int) -> float:
     """
     if config.schedule == "steps":
         return 0.1 ** sum(step >= milestone * steps_an_epoch for milestone in config.milestones)
-    progress = (step + 1) / (config.epochs * steps_an_epoch)
+    progress = (step + 1) / (max(1, config.epochs) * steps_an_epoch)  # without epochs, steps are timed all the same
     if progress < config.warm_up:
         return progress / config.warm_up
     return 0.5 * (1 + math.cos(math.pi * (progress - config.warm_up) / (1 - config.warm_up)))

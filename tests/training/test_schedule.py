@@ -31,6 +31,10 @@ def test_one_cycle_is_full_after_the_warm_up() -> None:
     assert found[54] == pytest.approx(0.5)  # in the middle of the fall
 
 
+def test_without_epochs_a_step_can_be_timed() -> None:
+    assert 0 <= rate(CYCLE.model_copy(update={"epochs": 0}), 0, 1) <= 1
+
+
 def test_steps_divide_by_ten_after_their_epochs() -> None:
     found = rates(STEPS, 3)
     assert found[: 20 * 3] == [1.0] * 60
