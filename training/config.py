@@ -59,19 +59,19 @@ class TrainingConfig(BaseModel):
 
     # loss
     centers: PositiveInt = 2
-    center_start: Literal["random", "data"] = "random"
+    center_start: Literal["random", "data"] = "data"
     scale: PositiveFloat = 20.0
     gamma: PositiveFloat = 0.1
     tau: NonNegativeFloat = 0.2
     margin: NonNegativeFloat = 0.01
 
     # first the head and the centres alone, on features of the frozen backbone that are computed once
-    head_start: Literal["random", "pca"] = "random"  # or that of an earlier bundle; pca: the features' axes, half whitened
-    head_epochs: NonNegativeInt = 0
-    views: PositiveInt = 2  # of each picture, augmented
+    head_start: Literal["random", "pca"] = "pca"  # or that of an earlier bundle; pca: the features' axes, half whitened
+    head_epochs: NonNegativeInt = 5
+    views: PositiveInt = 1  # of each picture, augmented
 
     # then the whole network
-    epochs: NonNegativeInt = 10
+    epochs: NonNegativeInt = 8
     batch: PositiveInt = 64  # a process
     train_size: PositiveInt = 96  # smaller than image_size: crops show things larger than whole pictures do
     first_size: PositiveInt | None = None  # the size grows from here to train_size
@@ -109,6 +109,9 @@ _PAPER: dict[str, Any] = {
     "train_size": 224,
     "fit": "crop",
     "centers": 10,
+    "center_start": "random",
+    "head_start": "random",
+    "head_epochs": 0,
     "epochs": 50,
     "batch": 32,
     "schedule": "steps",
@@ -131,7 +134,7 @@ _PAPER: dict[str, Any] = {
 }
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "quick": {"epochs": 4},
+    "quick": {"epochs": 3},
     "best": {},
     "paper:cub": _PAPER,
     "paper:cars": _PAPER,

@@ -121,15 +121,15 @@ def fit(
     the last. ``until``: end after this epoch of a schedule for all. Raises ``TrainingDiverged``, ``TooLittleMemory``.
     """
     listener = listener or Listener()
-    with _enough_memory(config):
-        training = Training(examples, config, processes or alone(), start)
+    processes = processes or alone()
+    with _enough_memory(config), cpu.quick() if processes.device.type == "cpu" else nullcontext():
+        training = Training(examples, config, processes, start)
         if state := listener.kept():
             training.load_state(state)
         else:
             training.warm_up(listener.looked)
             training.judge(validate, listener)
-        with cpu.quick() if training.processes.device.type == "cpu" else nullcontext():
-            training.run(config.epochs if until is None else until, validate, listener)
+        training.run(config.epochs if until is None else until, validate, listener)
     return training.result()
 
 
