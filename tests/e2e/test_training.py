@@ -31,10 +31,10 @@ def keep(phase, state, *, now):
         print("step", state()["number"], flush=True)
         time.sleep(float(os.environ.get("PAUSE", 0)))
 
-def half(state, file):
+def half(state, file, **options):
     global checkpoints
     checkpoints += 1
-    save(state, file)
+    save(state, file, **options)
     if checkpoints == int(os.environ.get("DIE_WRITING", 0)):
         file.truncate(file.tell() // 2)
         file.flush()
