@@ -93,7 +93,7 @@ class TrainingConfig(BaseModel):
     balance: Share = Field(0.0, le=1)  # 0: every image once an epoch; 1: every class as often as any other
     singles: Literal["keep", "leave", "auto"] = "keep"  # classes of one image; auto: what validates better on frozen features
     augmentation: Augmentation = Augmentation()
-    seed: NonNegativeInt = 0
+    seed: int = Field(0, ge=0, lt=2**63)
 
     @property
     def starts_with_head(self) -> bool:
@@ -188,7 +188,7 @@ def _known(key: str) -> list[str]:
     names = [name for name in TrainingConfig.model_fields if name != "augmentation"]
     names += [f"augmentation.{name}" for name in Augmentation.model_fields]
     if key not in names:
-        near = difflib.get_close_matches(key, names, 3, 0.5) or names
+        near = [name for name in names if name.endswith(f".{key}")] or difflib.get_close_matches(key, names, 3, 0.5) or names
         raise ConfigError(f"There is no setting {key!r}. {'Near it' if len(near) <= 3 else 'There'} are: {', '.join(near)}.")
     return key.split(".")
 

@@ -58,15 +58,19 @@ def views(
     return torch.stack(found).clone()  # not an inference tensor any more
 
 
-def fit_head(features: Tensor, labels: np.ndarray, head: nn.Module, loss_of: SoftTriple, config: TrainingConfig) -> None:
-    """Train ``head`` and ``loss_of`` in place on ``features`` [V, N, F]; every epoch takes another view."""
+def fit_head(
+    features: Tensor, labels: np.ndarray, head: nn.Module, loss_of: SoftTriple, config: TrainingConfig, batch: int | None = None
+) -> None:
+    """Train ``head`` and ``loss_of`` in place on ``features`` [V, N, F]; every epoch takes another view.
+
+    ``batch``: that of all processes together, each of which does the same here."""
     device = loss_of.weight.device
     targets = torch.from_numpy(labels).to(device)
     optimizer = optimizer_of([(head, config.head_learning_rate)], loss_of, config)
     schedule = config.model_copy(update={"epochs": config.head_epochs, "schedule": "one_cycle"})
     done = 0
     for epoch in range(config.head_epochs):
-        parts = batches(order(labels, config.seed, _VIEWS + epoch, config.balance), config.batch)
+        parts = batches(order(labels, config.seed, _VIEWS + epoch, config.balance), batch or config.batch)
         for rows in parts:
             set_rate(optimizer, rate(schedule, done, len(parts)))
             chosen = torch.from_numpy(rows)

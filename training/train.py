@@ -383,7 +383,7 @@ def _start(path: Path | None, config: TrainingConfig) -> tuple[TrainingConfig, E
     values |= {"dim": known.dim, "head_start": "random", "center_start": "data"} if known.head else {}
     values |= {"image_size": known.input_size, "train_size": known.input_size} if known.input_size else {}
     config = config.model_copy(update=values)
-    torch.manual_seed(config.seed)
+    torch.manual_seed(config.seed % 2**63)
     network = EmbeddingNetwork(architecture(config), pretrained=False)
     missing, unknown = network.load_state_dict(load_file(bundle.weights), strict=False)
     if unknown or any(not name.startswith("head.") for name in missing):

@@ -154,7 +154,7 @@ class Training:
         self, examples: Examples, config: TrainingConfig, processes: Processes, start: EmbeddingNetwork | None = None
     ) -> None:
         self.examples, self.config, self.processes = examples, config, processes
-        torch.manual_seed(config.seed)
+        torch.manual_seed(config.seed % 2**63)
         device = processes.device
         network = start or EmbeddingNetwork(architecture(config), pretrained=True, weights=config.weights)
         self.network = network.to(device).to(memory_format=torch.channels_last)
@@ -189,7 +189,7 @@ class Training:
             start_head(features, head)
         if self.config.center_start == "data":
             start_centers(features, labels, head, self.loss_of, self.config.seed)
-        fit_head(features, labels, head, self.loss_of, self.config)
+        fit_head(features, labels, head, self.loss_of, self.config, self.config.batch * self.processes.size)
 
     def run(self, until: int, validate: Validate | None, listener: Listener) -> None:
         """Up to the end of epoch ``until``."""
@@ -213,7 +213,7 @@ class Training:
         started = time.monotonic()
         config, processes, size_ = self.config, self.processes, self.processes.size
         # A network's own random numbers (dropout) hang on the position too, so no generator's state has to be kept.
-        torch.manual_seed((config.seed * 2**32 + self.number) * size_ + processes.rank)
+        torch.manual_seed(((config.seed * 2**32 + self.number) * size_ + processes.rank) % 2**63)
         mine = rows[processes.rank :: size_]
         images = self.examples.batch(mine, changes, config.augmentation, size(config, epoch), processes.device)
         targets = torch.from_numpy(self.examples.labels[mine]).to(processes.device)
