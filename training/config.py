@@ -71,7 +71,7 @@ class TrainingConfig(BaseModel):
     views: PositiveInt = 1  # of each picture, augmented
 
     # then the whole network
-    epochs: NonNegativeInt = 8
+    epochs: NonNegativeInt = 10
     batch: PositiveInt = 64  # a process
     train_size: PositiveInt = 96  # smaller than image_size: crops show things larger than whole pictures do
     first_size: PositiveInt | None = None  # the size grows from here to train_size
