@@ -44,7 +44,7 @@ class Costs:
         shown = self._step(config.train_size) / (config.batch * self.processes.size) * _FORWARD
         validating = looks * shown * (config.image_size / config.train_size) ** 2
         head = config.head_epochs * (images or len(self.examples)) / config.batch * _HEAD_STEP
-        frozen = (images or len(self.examples)) * config.views * shown if config.head_epochs else 0
+        frozen = (images or len(self.examples)) * config.views * shown if config.starts_with_head else 0
         return training + validating + head + frozen
 
     def epochs_in(self, seconds: float, all_images: int | None) -> int:

@@ -13,7 +13,7 @@ from training.processes import alone
 
 CONFIG = TrainingConfig(
     backbone="efficientnet_lite0", image_size=64, train_size=64, first_size=None, dim=16, centers=3, batch=10, epochs=4,
-    head_epochs=0,
+    center_start="random", head_start="random", head_epochs=0,
 )  # fmt: skip
 
 

@@ -34,7 +34,7 @@ from training.trainer import TrainingDiverged
 
 SMALL = TrainingConfig(
     backbone="efficientnet_lite0", image_size=48, train_size=32, first_size=None, dim=16, centers=2, batch=16, epochs=2,
-    center_start="random", head_epochs=1, views=1, precision="f32", singles="keep",
+    center_start="random", head_start="random", head_epochs=1, views=1, precision="f32", singles="keep",
 )  # fmt: skip
 STEPS = 4  # an epoch of the drawings; all of them are 6
 
