@@ -64,8 +64,9 @@ class Run:
             raise RunError(f"{self.folder} holds a training that was interrupted. {told}")
         elif self.writes:
             shutil.rmtree(self.folder, ignore_errors=True)
-            self.folder.mkdir(parents=True)
-            _write(self.folder / "run.json", json.dumps(asked, indent=2) + "\n")
+            with self._writing():
+                self.folder.mkdir(parents=True)
+                _write(self.folder / "run.json", json.dumps(asked, indent=2) + "\n")
 
     def decided(self, name: str) -> Any:
         """What was decided in this run before, like its number of epochs; None where it was not."""
@@ -76,7 +77,8 @@ class Run:
         if self.writes:
             known = self._asked() or {}
             decisions = known.get("decisions", {}) | {name: value}
-            _write(self.folder / "run.json", json.dumps(known | {"decisions": decisions}, indent=2) + "\n")
+            with self._writing():
+                _write(self.folder / "run.json", json.dumps(known | {"decisions": decisions}, indent=2) + "\n")
 
     def end(self) -> None:
         """The bundle is there; the run's folder is not needed any more."""
@@ -92,15 +94,10 @@ class Run:
         if not self.writes:
             return
         records = self.records()
-        try:
+        with self._writing():
             if now is None:
                 _write(self.folder / "history.jsonl", "".join(json.dumps(record) + "\n" for record in records))
             watch.write(self.folder, self.plan, records, status, now)
-        except OSError as error:
-            raise CheckpointError(
-                f"{self.folder} cannot be written ({error.strerror}). The last checkpoint is whole: make room or mend the "
-                "folder, then go on with --resume."
-            ) from error
 
     def checkpoint(self, phase: str) -> dict[str, Any] | None:
         return checkpoint.read(self._checkpoint(phase))
@@ -108,6 +105,16 @@ class Run:
     def keep(self, phase: str, state: dict[str, Any]) -> None:
         if self.writes:
             checkpoint.write(self._checkpoint(phase), state)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            kept = any(self._checkpoint(phase).exists() for phase in PHASES)
+            then = "The last checkpoint is whole: then go on with --resume." if kept else "Nothing was learnt yet."
+            told = f"{self.folder} cannot be written ({error.strerror}). Make room or mend the folder. {then}"
+            raise CheckpointError(told) from error
 
     def _checkpoint(self, phase: str) -> Path:
         return self.folder / f"{phase}.checkpoint"

@@ -1,4 +1,4 @@
-"""What is each lever of the preset worth? Each is switched off alone; levers that the preset does not use are passed over.
+"""What is each lever worth? Each that the preset uses is switched off alone, and some that it does not use are switched on.
 
 Chosen on validation classes: trained on the train classes, measured on the validation classes after the last epoch.
 """
@@ -15,18 +15,21 @@ from .figures import RETRIEVAL, of_network, preset, settings, trained
 from .sets import Pictures
 
 ALL = "preset"
-_OFF: dict[str, dict[str, Any]] = {
-    "no running mean of the weights": {"ema": 0.0},
-    "no head first, centres at random": {"head_epochs": 0, "center_start": "random"},
-    "full size from the start": {"first_size": None},
-    "average pooling": {"pooling": "avg"},
-    "no clipping": {"clip": 0.0},
+_CHANGED: dict[str, dict[str, Any]] = {
+    "nothing before the first step": {"head_epochs": 0, "center_start": "random", "head_start": "random"},
+    "no epochs of the head alone": {"head_epochs": 0},
+    "head from random axes": {"head_start": "random"},
+    "centres at random": {"center_start": "random"},
     "one centre": {"centers": 1},
     "no pull between centres": {"tau": 0.0},
     "64 dimensions": {"dim": 64},
     "512 dimensions": {"dim": 512},
+    "with a running mean of the weights": {"ema": 0.99},
+    "with pictures that grow from 64 pixels": {"first_size": 64},
+    "with average + maximum pooling": {"pooling": "avg+max"},
+    "with clipping at 1": {"clip": 1.0},
 }
-_OFF_IN_AUGMENTATION: dict[str, dict[str, Any]] = {
+_CHANGED_IN_AUGMENTATION: dict[str, dict[str, Any]] = {
     "no erasing": {"erase": 0.0},
     "no grey": {"grey": 0.0},
     "colours as they are": {"brightness": 0.0, "contrast": 0.0, "saturation": 0.0, "grey": 0.0},
@@ -35,8 +38,8 @@ _OFF_IN_AUGMENTATION: dict[str, dict[str, Any]] = {
 
 
 def variants(config: TrainingConfig) -> dict[str, TrainingConfig]:
-    changed = {name: config.model_copy(update=values) for name, values in _OFF.items()}
-    for name, values in _OFF_IN_AUGMENTATION.items():
+    changed = {name: config.model_copy(update=values) for name, values in _CHANGED.items()}
+    for name, values in _CHANGED_IN_AUGMENTATION.items():
         changed[name] = config.model_copy(update={"augmentation": config.augmentation.model_copy(update=values)})
     changed["half the learning rate"] = config.model_copy(update={"learning_rate": config.learning_rate / 2})
     return {ALL: config} | {name: each for name, each in changed.items() if each != config}
