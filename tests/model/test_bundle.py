@@ -58,6 +58,8 @@ def test_a_trained_bundle_is_complete(bundle: Bundle) -> None:
         "openvino/model.bin",
         "onnx/model.onnx",
         "metrics.json",
+        "history.jsonl",
+        "progress.html",
     }
     assert bundle.manifest.origin.startswith("EfficientNet-Lite0")
 
