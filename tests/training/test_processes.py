@@ -19,7 +19,8 @@ from training.trainer import Embed, Listener, Step, fit
 STEPS = 20
 CONFIG = TrainingConfig(
     backbone="efficientnet_lite0", image_size=32, train_size=32, first_size=None, dim=8, centers=2, batch=8, epochs=7,
-    center_start="data", head_start="random", head_epochs=0, views=1, precision="f32", learning_rate=1e-4, balance=0.5, clip=1.0,
+    center_start="data", head_start="random", head_epochs=0, views=1, precision="f32", learning_rate=1e-4,
+    balance=0.5, clip=1.0,
 )  # fmt: skip
 DRIVER = """
 import sys, torch
