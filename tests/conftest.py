@@ -91,7 +91,7 @@ def backbone(tmp_path_factory) -> Bundle:
 @pytest.fixture(scope="session")
 def bundle(dataset: Dataset, tmp_path_factory) -> Bundle:
     """A bundle that was really trained, for a few seconds, on the slice."""
-    config = TrainingConfig(backbone="efficientnet_lite0", dim=128, epochs=8, image_size=96, train_size=64, first_size=None)
+    config = TrainingConfig(backbone="efficientnet_lite0", dim=128, epochs=14, image_size=96, train_size=80)
     with Progress() as progress:
         to = tmp_path_factory.mktemp("bundles") / "trained"
         return train(dataset, to, config, Options(mask="family"), Audience(progress))

@@ -193,6 +193,6 @@ def test_a_bundle_is_measured_on_the_classes_that_it_was_not_trained_on(run, emo
     answer = run("train", "--data", str(folder), "--to", str(tmp_path / "bundle"), "--epochs", "1", *split, "--json")
     trained = json.loads(answer.stdout)
     again = run("evaluate", str(tmp_path / "bundle"), "--data", str(folder), "--json")
-    assert json.loads(again.stdout) == trained
+    assert json.loads(again.stdout) == {name: trained[name] for name in trained if name != "centers"}
     other = run("evaluate", str(tmp_path / "bundle"), "--data", str(folder), "--split-seed", "1", "--no-backbone", "--json")
     assert json.loads(other.stdout)["queries"] != trained["queries"]
