@@ -58,6 +58,23 @@ def views(
     return torch.stack(found).clone()  # not an inference tensor any more
 
 
+def soft_triple(num_classes: int, config: TrainingConfig) -> SoftTriple:
+    """The loss that the settings ask for, its centres at random."""
+    return SoftTriple(num_classes, config.dim, config.centers, config.scale, config.gamma, config.tau, config.margin)
+
+
+def learn_on_features(
+    features: Tensor, labels: np.ndarray, head: nn.Module, loss_of: SoftTriple, config: TrainingConfig, batch: int | None = None
+) -> None:
+    """All that head and centres go through on ``features`` [V, N, F], in place: where they start, then ``fit_head``."""
+    if config.head_start == "pca":
+        assert isinstance(head, nn.Linear)  # only bundles of a backbone as it is have none
+        start_head(features, head)
+    if config.center_start == "data":
+        start_centers(features, labels, head, loss_of, config.seed)
+    fit_head(features, labels, head, loss_of, config, batch)
+
+
 def fit_head(
     features: Tensor, labels: np.ndarray, head: nn.Module, loss_of: SoftTriple, config: TrainingConfig, batch: int | None = None
 ) -> None:

@@ -28,7 +28,7 @@ from .augment import draws
 from .centers import distinct
 from .config import TrainingConfig
 from .examples import Examples
-from .head import fit_head, seen_at_first, start_centers, start_head, views
+from .head import learn_on_features, seen_at_first, soft_triple, views
 from .losses import SoftTriple
 from .optimizer import optimizer_of, set_rate
 from .processes import Processes, alone
@@ -158,9 +158,7 @@ class Training:
         device = processes.device
         network = start or EmbeddingNetwork(architecture(config), pretrained=True, weights=config.weights)
         self.network = network.to(device).to(memory_format=torch.channels_last)
-        self.loss_of = SoftTriple(
-            len(examples.classes), config.dim, config.centers, config.scale, config.gamma, config.tau, config.margin
-        ).to(device)
+        self.loss_of = soft_triple(len(examples.classes), config).to(device)
         self.average = AveragedModel(self.network, multi_avg_fn=running_mean(config.ema)) if config.ema else None
         if device.type == "cpu" and config.precision == "bf16":
             cpu.depthwise_in_float32(self.network)
@@ -182,14 +180,9 @@ class Training:
         if not self.config.starts_with_head:
             return
         self.network.eval()
-        examples, head = seen_at_first(self.examples, self.config.seed), self.network.head
-        features, labels = views(self.network, examples, self.config, self.processes, advance), examples.labels
-        if self.config.head_start == "pca":
-            assert isinstance(head, nn.Linear)  # only bundles of a backbone as it is have none
-            start_head(features, head)
-        if self.config.center_start == "data":
-            start_centers(features, labels, head, self.loss_of, self.config.seed)
-        fit_head(features, labels, head, self.loss_of, self.config, self.config.batch * self.processes.size)
+        examples, batch = seen_at_first(self.examples, self.config.seed), self.config.batch * self.processes.size
+        features = views(self.network, examples, self.config, self.processes, advance)
+        learn_on_features(features, examples.labels, self.network.head, self.loss_of, self.config, batch)
 
     def run(self, until: int, validate: Validate | None, listener: Listener) -> None:
         """Up to the end of epoch ``until``."""
@@ -293,7 +286,7 @@ class Training:
         epoch = self.number // self.steps_an_epoch
         if self.best is not None:
             epoch = next(record["epoch"] for record in reversed(self.history) if record["best"])
-        trained = EmbeddingNetwork(architecture(self.config), pretrained=False)
+        trained = EmbeddingNetwork(self.network.architecture, pretrained=False)
         trained.load_state_dict(self.best or self.judged.state_dict())
         counts = distinct(self.loss_of.weight.detach())
         centers = {

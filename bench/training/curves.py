@@ -20,8 +20,7 @@ from torch import Tensor, nn
 from training import cpu
 from training.centers import distinct
 from training.config import TrainingConfig
-from training.head import fit_head, start_centers, views
-from training.losses import SoftTriple
+from training.head import learn_on_features, soft_triple, views
 from training.plots import COLOURS
 from training.processes import alone
 
@@ -36,7 +35,7 @@ _HEAD_EPOCHS = 20
 _PLOT = Path("docs/training-curves.png")
 _OF_FEATURES = ("backbone", "weights", "pooling", "image_size", "fit", "train_size", "views", "precision", "augmentation")
 _OF_HEADS = (
-    *("dim", "centers", "center_start", "scale", "gamma", "tau", "margin"),
+    *("dim", "centers", "center_start", "head_start", "scale", "gamma", "tau", "margin"),
     *("head_epochs", "batch", "balance", "warm_up", "optimizer", "head_learning_rate", "center_learning_rate"),
     *("epsilon", "center_epsilon", "weight_decay", "center_weight_decay"),
 )
@@ -80,12 +79,8 @@ def head_alone(pictures: Pictures, config: TrainingConfig) -> Figures:
     labels, rows = pictures.examples(pictures.rows("train")).labels, pictures.rows("validation")
     torch.manual_seed(config.seed)
     head = nn.Linear(learnt.shape[2], config.dim, bias=False)
-    loss_of = SoftTriple(
-        int(labels.max()) + 1, config.dim, config.centers, config.scale, config.gamma, config.tau, config.margin
-    )
-    if config.center_start == "data":
-        start_centers(learnt, labels, head, loss_of, config.seed)
-    fit_head(learnt, labels, head, loss_of, config)
+    loss_of = soft_triple(int(labels.max()) + 1, config)
+    learn_on_features(learnt, labels, head, loss_of, config)
     with torch.inference_mode():
         found = unit(head(judged).numpy())
     counts = distinct(loss_of.weight.detach()).double()
