@@ -97,9 +97,9 @@ def train(
         # Whatever is wrong with the pictures to be measured is told now, not after the training.
         check(data.split("test").table, options.mask, data.root)
         data.split("train")  # there must be some
-        config, start = _start(options.start, config)
+        config, start, source = _start(options.start, config)
         config = _at_fixed_size(config)
-        return _Making(data, to, config, options, audience, processes, start).bundle()
+        return _Making(data, to, config, options, audience, processes, start, source).bundle()
 
 
 class _Making:
@@ -114,9 +114,10 @@ class _Making:
         audience: Audience,
         processes: Processes,
         start: EmbeddingNetwork | None,
+        source: dict[str, str] | None,
     ) -> None:
         self.data, self.to, self.config, self.options = data, to, config, options
-        self.audience, self.processes, self.start = audience, processes, start
+        self.audience, self.processes, self.start, self.source = audience, processes, start, source
         self.began = time.monotonic()
         self.labels = np.array(data.labels)
         self.rows = {split: np.flatnonzero(np.array(data.table["split"]) == split) for split in SPLITS}
@@ -158,7 +159,7 @@ class _Making:
             "splitting": self._splitting(),
             "mask": self.options.mask,
             "minutes": self.options.minutes,
-            "from": self._origin(),
+            "from": self.source,
             "final_fit": self.options.final_fit,
         }
 
@@ -312,15 +313,15 @@ class _Making:
             "classes": len(np.unique(self.labels[rows])),
             "images": len(rows),
             "splitting": self._splitting(),
-            "from": self._origin(),
+            "from": self.source,
             "final_fit": self.options.final_fit and to == self.to,
             **trained.record,
         }
-        page = watch.page(self.run.plan, self.run.records(), "finished")
+        page = watch.page(self.run.plan, self.run.history, "finished")
         history = "".join(json.dumps(line) + "\n" for line in trained.history)
         return save(
             trained.network,
-            architecture(self.config),
+            trained.network.architecture,
             Transform(size=self.config.image_size, fit=self.config.fit),
             to,
             name=self.to.name,
@@ -354,12 +355,6 @@ class _Making:
     def _splitting(self) -> dict[str, Any] | None:
         return None if self.data.splitting is None else self.data.splitting.model_dump()
 
-    def _origin(self) -> dict[str, str] | None:
-        if self.options.start is None:
-            return None
-        bundle = bundles.load(self.options.start)
-        return {"name": bundle.manifest.name, "fingerprint": bundle.fingerprint}
-
 
 def _at_fixed_size(config: TrainingConfig) -> TrainingConfig:
     """Networks that take pictures of one size only, like most transformers, are trained at the size that they are used at."""
@@ -373,10 +368,10 @@ def metrics(bundle: Bundle) -> dict[str, Any]:
     return json.loads((bundle.path / "metrics.json").read_text())
 
 
-def _start(path: Path | None, config: TrainingConfig) -> tuple[TrainingConfig, EmbeddingNetwork | None]:
-    """The network of an earlier bundle, with its head where it has one, and the settings that follow from it."""
+def _start(path: Path | None, config: TrainingConfig) -> tuple[TrainingConfig, EmbeddingNetwork | None, dict[str, str] | None]:
+    """The settings that follow from an earlier bundle, its network, with its head where it has one, and what it is called."""
     if path is None:
-        return config, None
+        return config, None, None
     bundle = bundles.load(path)
     known = bundle.manifest.architecture
     values: dict[str, Any] = {"backbone": known.backbone, "pooling": known.pooling}
@@ -388,4 +383,4 @@ def _start(path: Path | None, config: TrainingConfig) -> tuple[TrainingConfig, E
     missing, unknown = network.load_state_dict(load_file(bundle.weights), strict=False)
     if unknown or any(not name.startswith("head.") for name in missing):
         raise DataError(f"{path} cannot be started from: its weights are not those of {known.backbone} as it is built today.")
-    return config, network
+    return config, network, {"name": bundle.manifest.name, "fingerprint": bundle.fingerprint}
