@@ -2,8 +2,9 @@
 
 import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
@@ -15,19 +16,29 @@ class CheckpointError(Failure):
     """The state could not be kept, or what was kept cannot be used; the message says what to do."""
 
 
-def write(path: Path, state: dict[str, Any]) -> None:
-    """Raises ``CheckpointError``; then the file before it is still there, untouched."""
+@contextlib.contextmanager
+def whole(path: Path) -> Iterator[BinaryIO]:
+    """What is written in the block becomes ``path`` when it is on the disk; when writing fails, ``path`` stays as it was."""
     draft = path.with_name(f".{path.name}.tmp")
     try:
         with draft.open("wb") as file:
-            torch.save(state, file)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         draft.replace(path)
         sync(path.parent)
-    except (OSError, RuntimeError) as error:  # torch reports a failed write as a RuntimeError
+    except BaseException:
         with contextlib.suppress(OSError):
             draft.unlink(missing_ok=True)
+        raise
+
+
+def write(path: Path, state: dict[str, Any]) -> None:
+    """Raises ``CheckpointError``; then the file before it is still there, untouched."""
+    try:
+        with whole(path) as file:
+            torch.save(state, file)
+    except (OSError, RuntimeError) as error:  # torch reports a failed write as a RuntimeError
         before = "the one before it is whole" if path.exists() else "there is none before it"
         raise CheckpointError(
             f"The checkpoint {path} could not be written ({_reason(error)}); {before}. "

@@ -6,7 +6,6 @@ final one on all classes). Only the first of several processes writes.
 """
 
 import json
-import os
 import shutil
 import signal
 import threading
@@ -41,7 +40,7 @@ class Run:
         self.folder = to.with_name(f"{to.name}.run")
         self.writes = writes
         self.plan: dict[str, Any] = {}
-        self.histories: dict[str, list[dict[str, Any]]] = {phase: [] for phase in PHASES}
+        self.history: list[dict[str, Any]] = []  # a record an epoch, of both phases
 
     @property
     def measured(self) -> Path:
@@ -85,19 +84,14 @@ class Run:
         if self.writes:
             shutil.rmtree(self.folder, ignore_errors=True)
 
-    def records(self) -> list[dict[str, Any]]:
-        """Of all epochs of both phases, in their order."""
-        return [{"phase": phase, **record} for phase in PHASES for record in self.histories[phase]]
-
     def show(self, status: str, now: dict[str, Any] | None = None) -> None:
         """Write history and page anew."""
         if not self.writes:
             return
-        records = self.records()
         with self._writing():
             if now is None:
-                _write(self.folder / "history.jsonl", "".join(json.dumps(record) + "\n" for record in records))
-            watch.write(self.folder, self.plan, records, status, now)
+                _write(self.folder / "history.jsonl", "".join(json.dumps(record) + "\n" for record in self.history))
+            watch.write(self.folder, self.plan, self.history, status, now)
 
     def checkpoint(self, phase: str) -> dict[str, Any] | None:
         return checkpoint.read(self._checkpoint(phase))
@@ -143,7 +137,8 @@ class Phase(Listener):
 
     def kept(self) -> dict[str, Any] | None:
         state = self.run.checkpoint(self.name)
-        self.run.histories[self.name] = list(state["history"]) if state else []
+        others = [record for record in self.run.history if record["phase"] != self.name]
+        self.run.history = others + [self._told(record) for record in (state["history"] if state else [])]
         return state
 
     def keep(self, state: Callable[[], dict[str, Any]], *, now: bool) -> None:
@@ -155,19 +150,22 @@ class Phase(Listener):
         self.on_look(images)
 
     def step(self, step: Step) -> None:
-        now = {"phase": self.name, **asdict(step)}
-        self.on_step(step, watch.note(self.run.records(), now))
+        now = self._told(asdict(step))
+        self.on_step(step, watch.note(self.run.history, now))
         if time.monotonic() - self.shown_at > SHOW_EVERY:
             self.run.show("running", now)
             self.shown_at = time.monotonic()
 
     def epoch(self, record: dict[str, Any]) -> None:
-        self.run.histories[self.name].append(record)
+        self.run.history = [*self.run.history, self._told(record)]  # who was given the one before keeps it as it was
         self.run.show("running")
-        self.on_epoch(self.run.records())
+        self.on_epoch(self.run.history)
 
     def stop(self) -> bool:
         return self.stops()
+
+    def _told(self, record: dict[str, Any]) -> dict[str, Any]:
+        return {"phase": self.name, **record}
 
     def stopped(self, step: int) -> Stopped:
         self.run.show(f"stopped at step {step}; the same command with `--resume` goes on")
@@ -196,9 +194,5 @@ def asked_to_stop() -> Iterator[Callable[[], bool]]:
 
 
 def _write(path: Path, text: str) -> None:
-    draft = path.with_name(f".{path.name}.tmp")
-    with draft.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
+    with checkpoint.whole(path) as file:
+        file.write(text.encode())

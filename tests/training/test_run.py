@@ -143,7 +143,7 @@ def test_a_state_is_kept_when_it_must_and_from_time_to_time(run: Run, monkeypatc
     monkeypatch.setattr(running, "KEEP_EVERY", -1.0)
     phase.keep(count, now=False)
     found = phase.kept()
-    assert found is not None and found["number"] == 2 and run.histories["train"] == [RECORD]
+    assert found is not None and found["number"] == 2 and run.history == [{"phase": "train", **RECORD}]
 
 
 def test_epochs_are_told_and_written_down(run: Run) -> None:
