@@ -196,14 +196,14 @@ def checked(console: Console, found: dict[str, Any], problems: Sequence[Problem]
             console.print(f"  {problem}", markup=False, soft_wrap=True)
         if len(listed) > _SHOWN_PROBLEMS:
             console.print(f"  … and {len(listed) - _SHOWN_PROBLEMS:,} more; all of them with --json")
-    console.print(f"{_counted(found['errors'], 'error')}, {_counted(found['warnings'], 'warning')}.")
+    console.print(f"{watch.counted(found['errors'], 'error')}, {watch.counted(found['warnings'], 'warning')}.")
 
 
 def warnings(console: Console, problems: Sequence[Problem], source: Path) -> None:
     """What is doubtful in data that is used all the same: each kind with its first example."""
     if not problems:
         return
-    console.print(f"[yellow]{_counted(len(problems), 'warning')}[/]; ", end="")
+    console.print(f"[yellow]{watch.counted(len(problems), 'warning')}[/]; ", end="")
     console.print(f"`lookalike data check {source}` lists them all:", markup=False, soft_wrap=True)
     for kind, group in groupby(problems, key=lambda problem: problem.kind):
         first, *others = group
@@ -231,12 +231,8 @@ def estimated(console: Console, found: dict[str, Any]) -> None:
         table.add_row(f"[bold]training, {data['epochs']} epochs", f"[bold]{watch.duration(data['training_seconds'])}")
     console.print(table)
     if data["unreadable_in_sample"]:
-        unreadable = _counted(data["unreadable_in_sample"], "picture")
+        unreadable = watch.counted(data["unreadable_in_sample"], "picture")
         console.print(f"[yellow]{unreadable} of the sample cannot be read: `lookalike data check` says why.")
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def report(console: Console, report: Report) -> None:

@@ -13,6 +13,7 @@ from model.transform import Transform
 
 from .config import TrainingConfig
 from .datasets.labels import Dataset
+from .datasets.memory import pixel_bytes
 from .datasets.pixels import look
 from .examples import of
 from .processes import alone
@@ -52,7 +53,7 @@ def estimate(data: Dataset, config: TrainingConfig) -> dict[str, Any]:
         "training_classes": len(set(part.labels)),
         "unreadable_in_sample": len(seen.faults),
         "reading_seconds": round(a_picture * len(data), 1),
-        "pixels_gb": round(len(data) * transform.size**2 * 3 / 1e9, 2),
+        "pixels_gb": round(pixel_bytes(len(data), transform.size) / 1e9, 2),
         "epochs": config.epochs,
     }
     if not len(readable):

@@ -53,12 +53,12 @@ def described(plan: Record) -> dict[str, str]:
         ],
         "centres": [_said("{} parameters", _short(plan.get("center_parameters")))],
         "schedule": [
-            _counted(plan.get("epochs"), "epoch"),
-            " of ".join(filter(None, [_counted(plan.get("steps"), "step"), _said(each + "{:,.0f} images", plan.get("batch"))])),
+            counted(plan.get("epochs"), "epoch"),
+            " of ".join(filter(None, [counted(plan.get("steps"), "step"), _said(each + "{:,.0f} images", plan.get("batch"))])),
         ],
         "machine": [
             _text(plan.get("device")),
-            _counted(processes, "process", "es") if processes > 1 else "",
+            counted(processes, "process", "es") if processes > 1 else "",
             _said("{:.3g} GB of memory", plan.get("memory_gb")),
             _said("{:.3g} GB free", plan.get("memory_available_gb")),
         ],
@@ -69,7 +69,7 @@ def described(plan: Record) -> dict[str, str]:
 
 
 def _amount(plan: Record, split: str) -> list[str]:
-    return [_counted(plan.get(f"{split}classes"), "class", "es"), _counted(plan.get(f"{split}images"), "image")]
+    return [counted(plan.get(f"{split}classes"), "class", "es"), counted(plan.get(f"{split}images"), "image")]
 
 
 def _latest(history: Sequence[Record], now: Record | None) -> Record:
@@ -147,6 +147,11 @@ def number(value: Any) -> float | None:
     return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
 
 
+def counted(value: Any, what: str, ending: str = "s") -> str:
+    """``3 epochs``; empty where there is no number."""
+    return "" if (count := number(value)) is None else f"{count:,.0f} {what}{'' if count == 1 else ending}"
+
+
 def _text(value: Any) -> str:
     return "" if value is None else str(value)
 
@@ -155,10 +160,6 @@ def _said(form: str, value: Any) -> str:
     """``form`` with the value in it; empty where there is no value."""
     there = value if isinstance(value, str) and value else number(value)
     return "" if there is None else form.format(there)
-
-
-def _counted(value: Any, what: str, ending: str = "s") -> str:
-    return "" if (count := number(value)) is None else f"{count:,.0f} {what}{'' if count == 1 else ending}"
 
 
 def _short(value: Any) -> str:

@@ -16,7 +16,7 @@ from model.transform import Transform
 
 from . import DataError
 from .labels import Dataset
-from .memory import new_store
+from .memory import new_store, pixel_bytes
 
 Advance = Callable[[int], None]
 
@@ -113,7 +113,7 @@ def _black(images: int, size: int) -> np.ndarray:
     try:
         return np.zeros((images, size, size, 3), np.uint8)
     except MemoryError as error:
-        needed = f"{images:,} images of {size} × {size} pixels need {images * size * size * 3 / 1e9:,.0f} GB of memory"
+        needed = f"{images:,} images of {size} × {size} pixels need {pixel_bytes(images, size) / 1e9:,.0f} GB of memory"
         raise DataError(f"{needed}, more than there is. Give fewer of them, or a smaller size.") from error
 
 
