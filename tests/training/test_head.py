@@ -1,15 +1,20 @@
 """The head and the centres learn on what a frozen backbone sees."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from model.network import EmbeddingNetwork
+from model.transform import Transform
 from training.augment import draws
 from training.config import TrainingConfig
+from training.datasets.check import decode
+from training.datasets.labels import read
 from training.examples import Examples, of
-from training.head import fit_head, start_centers, views
+from training.head import fit_head, start_centers, start_head, views
 from training.losses import SoftTriple
 from training.processes import alone
 from training.trainer import architecture
@@ -87,6 +92,36 @@ def test_every_epoch_takes_another_view() -> None:
     assert head.weight.isfinite().all()
     fit_head(features, labels, head, loss_of, CONFIG.model_copy(update={"head_epochs": 2}))
     assert head.weight.isnan().all()
+
+
+def test_a_head_starts_half_way_to_whitening() -> None:
+    """Its rows are the principal axes, orthogonal, of the length of a random head's; a strength of s comes out as √s."""
+    features = torch.randn(1, 500, 12, generator=torch.Generator().manual_seed(0)) * torch.logspace(1, -1, 12)
+    head = nn.Linear(12, 5, bias=False)
+    length = head.weight.norm().item()
+    start_head(features, head)
+    weight = head.weight.detach()
+    products = weight @ weight.T
+    assert weight.norm().item() == pytest.approx(length, rel=1e-5)
+    assert (products - products.diag().diag()).abs().max() < 1e-5 * products.diag().min()
+    unit = nn.functional.normalize(features[0], dim=1)
+    axes = nn.functional.normalize(weight, dim=1)
+    strengths = (unit @ axes.T).norm(dim=0)
+    outcomes = (unit @ weight.T).norm(dim=0)
+    assert (strengths[:-1] > strengths[1:]).all()
+    assert (outcomes / strengths.sqrt()).std() < 1e-4 * (outcomes / strengths.sqrt()).mean()
+
+
+@pytest.mark.parametrize("pictures", [1, 2, 10, 60, 84])
+def test_a_head_starts_from_fewer_pictures_than_features(drawings: Path, network: EmbeddingNetwork, pictures: int) -> None:
+    """In float32 their decomposition does not end (84 of them, with Intel's library)."""
+    config = CONFIG.model_copy(update={"views": 1})
+    pixels = decode(read(drawings), Transform(size=48))[0].pixels[:pictures]
+    features = views(network, of(pixels, ["a"] * pictures), config, alone())
+    head = nn.Linear(features.shape[2], 128, bias=False)
+    start_head(features, head)
+    assert head.weight.isfinite().all()
+    assert (head(features[0].float()).norm(dim=1) > 0).all()
 
 
 def test_centres_start_among_their_class() -> None:
