@@ -70,8 +70,6 @@ def plan(console: Console, plan: Mapping[str, Any]) -> None:
     for subject, said in watch.described(plan).items():
         table.add_row(subject, Text(said))
     console.print(table)
-    for warning in plan.get("warnings") or ():
-        console.print(Text(warning, style="yellow"))
 
 
 def epoch(console: Console, history: Sequence[Mapping[str, Any]]) -> None:
@@ -116,8 +114,8 @@ def sparkline(values: Sequence[float | None], width: int = 10) -> str:
 def figures(console: Console, found: dict[str, Any]) -> None:
     """The figures of an evaluation as a table, with their intervals, and what they are compared with."""
     console.print(_figures(found, f"{found['queries']:,} queries of {found['classes']:,} classes"))
-    if run := found.get("run"):
-        console.print(_of_which_run(run))
+    if "run" in found:
+        console.print("Figures are of the run on the training classes; the bundle's network was then trained on all classes.")
     if masked := found.get("masked"):
         both = masked | ({"backbone": found["backbone"]["masked"]} if "backbone" in found else {})
         console.print(_figures(both, f"the same, hits of the query's own {masked['by']} left out"))
@@ -139,13 +137,6 @@ def figures(console: Console, found: dict[str, Any]) -> None:
         _by_class(console, found["by_class"])
     for path in found.get("plots", ()):
         console.print(path, markup=False, soft_wrap=True)
-
-
-def _of_which_run(run: Mapping[str, Any]) -> str:
-    names = " and ".join("training" if split == "train" else split for split in run["trained_on"])
-    if run.get("final_fit"):
-        return f"Figures are of the run on the {names} classes; the bundle's network was then trained on all classes."
-    return f"Figures are of the bundle's network, trained on the {names} classes."
 
 
 def _figures(found: dict[str, Any], title: str) -> Table:

@@ -299,7 +299,7 @@ class _Making:
         """The bundle of the run on all classes, with the figures of the other one."""
         measured = bundles.load(self.run.measured)
         figures = metrics(measured) | {
-            "run": {"final_fit": True, "trained_on": ["train"], "fingerprint": measured.fingerprint, "epoch": trained.epoch}
+            "run": {"trained_on": ["train"], "fingerprint": measured.fingerprint, "epoch": trained.epoch}
         }
         found: dict[str, Any] = {"metrics.json": figures}
         if (calibrated := confidence.load(measured)) is not None:

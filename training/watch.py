@@ -275,8 +275,7 @@ def _tiles(history: Sequence[Record], now: Record | None) -> str:
 def _plan(plan: Record) -> str:
     said = {subject: escape(text).replace(" · ", "&nbsp;· ") for subject, text in described(plan).items()}  # no line begins so
     rows = "".join(f"<tr><th>{subject}</th><td>{text}</td></tr>" for subject, text in said.items())
-    warnings = "".join(f'<p class="warning">{escape(str(each))}</p>' for each in plan.get("warnings") or ())
-    return f'<section class="plan"><h2>Plan</h2>{warnings}<table>{rows}</table></section>' if rows or warnings else ""
+    return f'<section class="plan"><h2>Plan</h2><table>{rows}</table></section>' if rows else ""
 
 
 def _epochs(history: Sequence[Record]) -> str:
@@ -559,10 +558,6 @@ thead th { border-top: 0; }
 .plan td { text-align: left; overflow-wrap: anywhere; }
 .top td { font-weight: 600; }
 td .star { width: 1em; margin-left: .35em; fill: var(--spark); vertical-align: -.1em; }
-.warning {
-  margin-top: .6rem; padding: .5rem .75rem; border-radius: .6rem;
-  background: color-mix(in oklab, var(--spark) 18%, var(--card)); font-size: .875rem; overflow-wrap: anywhere;
-}
 
 @media (max-width: 46rem) {
   .tiles { grid-template-columns: repeat(2, minmax(0, 1fr)); gap: .75rem; }

@@ -406,12 +406,7 @@ def test_the_final_fit_has_the_figures_of_the_first_run_and_another_network(fina
     found = metrics(final)
     run = found.pop("run")
     assert found == metrics(whole)
-    assert run == {
-        "final_fit": True,
-        "trained_on": ["train"],
-        "fingerprint": whole.fingerprint,
-        "epoch": record(whole)["epoch"],
-    }
+    assert run == {"trained_on": ["train"], "fingerprint": whole.fingerprint, "epoch": record(whole)["epoch"]}
     assert final.fingerprint != whole.fingerprint
     assert (record(final)["classes"], record(final)["images"], record(final)["final_fit"]) == (18, 108, True)
     assert final.manifest.name == "shop"

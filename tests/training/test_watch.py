@@ -34,7 +34,6 @@ PLAN = {
     "pixels_gb": 0.56,
     "images_per_second": 188.0,
     "minutes": 6.2,
-    "warnings": ["Little memory."],
 }
 
 
@@ -107,10 +106,10 @@ def test_every_page_is_well_formed_and_asks_nobody(history: list[dict], status: 
 
 
 def test_names_are_escaped() -> None:
-    plan = PLAN | {"name": NAME, "backbone": NAME, "device": NAME, "pixels": NAME, "warnings": [NAME]}
+    plan = PLAN | {"name": NAME, "backbone": NAME, "device": NAME, "pixels": NAME}
     page = Page(watch.page(plan, [], f"stopped {NAME.replace('`', '')}"))
     assert "b" not in dict(page.tags)
-    assert page.text.count(NAME) == 6  # title, heading, warning, and three of the plan
+    assert page.text.count(NAME) == 5  # title, heading, and three of the plan
 
 
 def test_only_a_running_training_loads_itself_again() -> None:
