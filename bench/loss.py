@@ -25,7 +25,7 @@ from rich.table import Table
 from torch import Tensor
 from torch.nn import functional
 
-from training.cpu import quick
+from training.cpu import keep_freed_memory
 from training.losses import SoftTriple, cosines, spread
 
 PRODUCTS = 11_318  # classes of Stanford Online Products' training half
@@ -52,14 +52,14 @@ def growth(centers: int, dim: int, rounds: int) -> dict[str, Any]:
     losses = {classes: SoftTriple(classes, dim, centers) for classes in CLASSES}
     embeddings, labels = torch.randn(BATCH, dim, requires_grad=True), torch.randint(min(CLASSES), (BATCH,))
     seconds: dict[int, list[float]] = {classes: [] for classes in CLASSES}
-    with quick():
-        for turn in range(rounds + 1):
-            for classes, loss_of in losses.items():
-                loss_of.weight.grad = None
-                started = time.perf_counter()
-                loss_of(embeddings, labels).backward()
-                if turn:  # the first one warms up
-                    seconds[classes].append(time.perf_counter() - started)
+    keep_freed_memory()
+    for turn in range(rounds + 1):
+        for classes, loss_of in losses.items():
+            loss_of.weight.grad = None
+            started = time.perf_counter()
+            loss_of(embeddings, labels).backward()
+            if turn:  # the first one warms up
+                seconds[classes].append(time.perf_counter() - started)
     summaries = {classes: _summary(each) for classes, each in seconds.items()}
     exponents = {key: _exponent([each[key] for each in summaries.values()]) for key in ("median", "least")}
     return {"seconds": summaries, "exponent": exponents["median"], "exponent_of_least": exponents["least"]}
@@ -86,8 +86,8 @@ def step(classes: int, centers: int, dim: int) -> dict[str, float]:
 
 
 def step_of_training(classes: int, centers: int, dim: int) -> dict[str, float]:
-    with quick():
-        return step(classes, centers, dim)
+    keep_freed_memory()
+    return step(classes, centers, dim)
 
 
 def per_class(classes: int, centers: int, dim: int) -> dict[str, float]:

@@ -8,7 +8,7 @@ happened. First the head and the centres learn on the frozen backbone's features
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -122,7 +122,9 @@ def fit(
     """
     listener = listener or Listener()
     processes = processes or alone()
-    with _enough_memory(config), cpu.quick() if processes.device.type == "cpu" else nullcontext():
+    if processes.device.type == "cpu":
+        cpu.keep_freed_memory()
+    with _enough_memory(config):
         training = Training(examples, config, processes, start)
         if state := listener.kept():
             training.load_state(state)
@@ -359,14 +361,15 @@ def seconds_a_step(examples: Examples, config: TrainingConfig, processes: Proces
     epochs = {size(config, epoch): epoch for epoch in range(max(1, config.epochs))}
     found = {}
     changes, rows = draws(config.seed, 0, len(examples)), training._batches(0)[0]
-    with cpu.quick() if processes.device.type == "cpu" else nullcontext():
-        for side, epoch in epochs.items():
-            times = []
-            for _ in range(max(3, steps // len(epochs))):
-                before = training.seconds
-                training.step(rows, changes, epoch)
-                times.append(training.seconds - before)
-            found[side] = float(np.median(times[1:]))  # the first one is slower
+    if processes.device.type == "cpu":
+        cpu.keep_freed_memory()
+    for side, epoch in epochs.items():
+        times = []
+        for _ in range(max(3, steps // len(epochs))):
+            before = training.seconds
+            training.step(rows, changes, epoch)
+            times.append(training.seconds - before)
+        found[side] = float(np.median(times[1:]))  # the first one is slower
     return found
 
 

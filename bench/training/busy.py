@@ -55,13 +55,13 @@ def measure(pictures: Pictures, config: TrainingConfig, steps: int, rounds: int)
     training.run(0, None, Listener())  # puts the network into training
     ready = _ready(training)
     paces: dict[str, list[float]] = {name: [] for name in ("real", "bare", "mapped")}
-    with cpu.quick():
-        for turn in range(rounds + 1):
-            found = {"real": _real(training, examples, steps), "bare": _bare(training, ready, steps)}
-            found["mapped"] = _real(training, in_file, steps)
-            if turn:  # the first one warms up
-                for name, pace in found.items():
-                    paces[name].append(pace)
+    cpu.keep_freed_memory()
+    for turn in range(rounds + 1):
+        found = {"real": _real(training, examples, steps), "bare": _bare(training, ready, steps)}
+        found["mapped"] = _real(training, in_file, steps)
+        if turn:  # the first one warms up
+            for name, pace in found.items():
+                paces[name].append(pace)
     return _summary(paces) | {"turns": paces}
 
 

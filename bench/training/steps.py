@@ -2,7 +2,7 @@
 
 Each runs in a process of its own, as the allocator and the flushing of denormal numbers are the whole process's; the variants
 take turns. A process trains on emoji as the preset says. ``early``: the median of the first steps; ``late``: of steps after
-some seconds of real training, when gradients have begun to fade into denormal numbers.
+some seconds of real training, when gradients may have begun to fade into denormal numbers. Training does not flush them.
 Run by the row ``steps``: python -m bench.training.steps NUMBER TINY
 """
 
