@@ -15,13 +15,21 @@ from .figures import RETRIEVAL, of_network, preset, settings, trained
 from .sets import Pictures
 
 ALL = "preset"
-_CHANGED: dict[str, dict[str, Any]] = {
+_WITHOUT: dict[str, dict[str, Any]] = {
     "nothing before the first step": {"head_epochs": 0, "center_start": "random", "head_start": "random"},
     "no epochs of the head alone": {"head_epochs": 0},
     "head from random axes": {"head_start": "random"},
     "centres at random": {"center_start": "random"},
     "one centre": {"centers": 1},
     "no pull between centres": {"tau": 0.0},
+}
+_WITHOUT_IN_AUGMENTATION: dict[str, dict[str, Any]] = {
+    "no erasing": {"erase": 0.0},
+    "no grey": {"grey": 0.0},
+    "colours as they are": {"brightness": 0.0, "contrast": 0.0, "saturation": 0.0, "grey": 0.0},
+    "no zoom, turn or shift": {"window": "zoom", "zoom": (1.0, 1.0), "aspect": 1.0, "rotation": 0.0, "shift": 0.0},
+}
+_WITH: dict[str, dict[str, Any]] = {
     "64 dimensions": {"dim": 64},
     "512 dimensions": {"dim": 512},
     "with a running mean of the weights": {"ema": 0.99},
@@ -29,18 +37,13 @@ _CHANGED: dict[str, dict[str, Any]] = {
     "with average + maximum pooling": {"pooling": "avg+max"},
     "with clipping at 1": {"clip": 1.0},
 }
-_CHANGED_IN_AUGMENTATION: dict[str, dict[str, Any]] = {
-    "no erasing": {"erase": 0.0},
-    "no grey": {"grey": 0.0},
-    "colours as they are": {"brightness": 0.0, "contrast": 0.0, "saturation": 0.0, "grey": 0.0},
-    "no zoom, turn or shift": {"window": "zoom", "zoom": (1.0, 1.0), "aspect": 1.0, "rotation": 0.0, "shift": 0.0},
-}
 
 
 def variants(config: TrainingConfig) -> dict[str, TrainingConfig]:
-    changed = {name: config.model_copy(update=values) for name, values in _CHANGED.items()}
-    for name, values in _CHANGED_IN_AUGMENTATION.items():
+    changed = {name: config.model_copy(update=values) for name, values in _WITHOUT.items()}
+    for name, values in _WITHOUT_IN_AUGMENTATION.items():
         changed[name] = config.model_copy(update={"augmentation": config.augmentation.model_copy(update=values)})
+    changed |= {name: config.model_copy(update=values) for name, values in _WITH.items()}
     changed["half the learning rate"] = config.model_copy(update={"learning_rate": config.learning_rate / 2})
     return {ALL: config} | {name: each for name, each in changed.items() if each != config}
 
