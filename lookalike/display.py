@@ -34,6 +34,10 @@ _NO_HELP = (
     "Look for wrong labels with `lookalike data check`, give more classes, or try a lower learning_rate or fewer epochs. "
     "`lookalike bundle` makes a bundle of the backbone as it is."
 )
+_TOO_GOOD = (
+    "[yellow]These figures are too good:[/] the bundle that this one started from may have learnt from the test classes, in a "
+    "final fit or by another splitting. For figures that hold, start from none."
+)
 
 
 @contextmanager
@@ -114,6 +118,8 @@ def sparkline(values: Sequence[float | None], width: int = 10) -> str:
 def figures(console: Console, found: dict[str, Any]) -> None:
     """The figures of an evaluation as a table, with their intervals, and what they are compared with."""
     console.print(_figures(found, f"{found['queries']:,} queries of {found['classes']:,} classes"))
+    if "start_saw_tests" in found:
+        console.print(_TOO_GOOD)
     if "run" in found:
         console.print("Figures are of the run on the training classes; the bundle's network was then trained on all classes.")
     if masked := found.get("masked"):

@@ -97,7 +97,7 @@ def train(
         # Whatever is wrong with the pictures to be measured is told now, not after the training.
         check(data.split("test").table, options.mask, data.root)
         data.split("train")  # there must be some
-        config, start, source = _start(options.start, config)
+        config, start, source = _start(options.start, config, _splitting(data))
         config = _at_fixed_size(config)
         return _Making(data, to, config, options, audience, processes, start, source).bundle()
 
@@ -114,7 +114,7 @@ class _Making:
         audience: Audience,
         processes: Processes,
         start: EmbeddingNetwork | None,
-        source: dict[str, str] | None,
+        source: dict[str, Any] | None,
     ) -> None:
         self.data, self.to, self.config, self.options = data, to, config, options
         self.audience, self.processes, self.start, self.source = audience, processes, start, source
@@ -156,7 +156,7 @@ class _Making:
         return {
             **self.config.model_dump(mode="json"),
             "data": str(self.data.root),
-            "splitting": self._splitting(),
+            "splitting": _splitting(self.data),
             "mask": self.options.mask,
             "minutes": self.options.minutes,
             "from": self.source,
@@ -261,14 +261,11 @@ class _Making:
     def _fit(self, name: str, rows: np.ndarray, validate: Validate | None, until: int | None = None) -> Trained:
         examples, epochs = self._examples(rows), self.config.epochs if until is None else until
         progress = self.audience.progress
-        looking = (
-            progress.add_task("Preparing", total=self.config.views * len(examples)) if self.config.starts_with_head else None
-        )
+        looking = progress.add_task("Preparing", total=self.config.views * len(examples), visible=False)
         task = progress.add_task("Training", total=None)
 
         def looked(images: int) -> None:
-            if looking is not None:
-                progress.advance(looking, images)
+            progress.update(looking, advance=images, visible=True)  # never, where a resumed run has that behind it
 
         def told(step: Step, note: str) -> None:
             progress.update(task, completed=step.step, total=step.steps // step.epochs * epochs, note=note)
@@ -307,14 +304,16 @@ class _Making:
         return self._save(final, self.to, np.arange(len(self.data)), lambda _: found)
 
     def _save(self, trained: Trained, to: Path, rows: np.ndarray, reports: Callable[[Bundle], dict[str, Any]]) -> Bundle:
+        final = self.options.final_fit and to == self.to
         record = {
             "config": self.config.model_dump(mode="json"),
             "torch": torch.__version__,
             "classes": len(np.unique(self.labels[rows])),
             "images": len(rows),
-            "splitting": self._splitting(),
+            "splitting": _splitting(self.data),
             "from": self.source,
-            "final_fit": self.options.final_fit and to == self.to,
+            "final_fit": final,
+            "saw_tests": final or bool(self.source and self.source["saw_tests"]),
             **trained.record,
         }
         page = watch.page(self.run.plan, self.run.history, "finished")
@@ -350,10 +349,12 @@ class _Making:
             calibration=found,
             advance=lambda n: progress.advance(task, n),
         )
-        return {"metrics.json": measured.figures} | ({} if found is None else {confidence.FILE: found.model_dump()})
+        figures = measured.figures | ({"start_saw_tests": True} if self.source and self.source["saw_tests"] else {})
+        return {"metrics.json": figures} | ({} if found is None else {confidence.FILE: found.model_dump()})
 
-    def _splitting(self) -> dict[str, Any] | None:
-        return None if self.data.splitting is None else self.data.splitting.model_dump()
+
+def _splitting(data: Dataset) -> dict[str, Any] | None:
+    return None if data.splitting is None else data.splitting.model_dump()
 
 
 def _at_fixed_size(config: TrainingConfig) -> TrainingConfig:
@@ -368,8 +369,13 @@ def metrics(bundle: Bundle) -> dict[str, Any]:
     return json.loads((bundle.path / "metrics.json").read_text())
 
 
-def _start(path: Path | None, config: TrainingConfig) -> tuple[TrainingConfig, EmbeddingNetwork | None, dict[str, str] | None]:
-    """The settings that follow from an earlier bundle, its network, with its head where it has one, and what it is called."""
+def _start(
+    path: Path | None, config: TrainingConfig, splitting: dict[str, Any] | None
+) -> tuple[TrainingConfig, EmbeddingNetwork | None, dict[str, Any] | None]:
+    """The settings that follow from an earlier bundle, its network, with its head where it has one, and what it is called.
+
+    ``saw_tests``: it may have learnt from what are test classes by ``splitting``, in a final fit or by another splitting.
+    """
     if path is None:
         return config, None, None
     bundle = bundles.load(path)
@@ -383,4 +389,6 @@ def _start(path: Path | None, config: TrainingConfig) -> tuple[TrainingConfig, E
     missing, unknown = network.load_state_dict(load_file(bundle.weights), strict=False)
     if unknown or any(not name.startswith("head.") for name in missing):
         raise DataError(f"{path} cannot be started from: its weights are not those of {known.backbone} as it is built today.")
-    return config, network, {"name": bundle.manifest.name, "fingerprint": bundle.fingerprint}
+    learnt = bundle.manifest.training
+    saw_tests = learnt is not None and (learnt.get("saw_tests", False) or learnt.get("splitting") != splitting)
+    return config, network, {"name": bundle.manifest.name, "fingerprint": bundle.fingerprint, "saw_tests": saw_tests}

@@ -27,6 +27,7 @@ from training.config import TrainingConfig, resolve
 from training.datasets import DataError
 from training.datasets.check import decode
 from training.datasets.labels import Dataset, read
+from training.datasets.split import Splitting
 from training.evaluate import check, evaluate, measure
 from training.run import RunError, Stopped
 from training.train import Audience, Options, metrics, train
@@ -200,7 +201,7 @@ def test_from_python_it_is_one_call(light: None, drawings: Path, whole: Bundle, 
     assert found is not None and found.fingerprint == whole.fingerprint
     other = training.fit(drawings, to=tmp_path / "other", preset=str(whole.path), epochs=1, start=whole.path)
     assert other is not None and record(other)["config"]["epochs"] == 1
-    assert record(other)["from"] == {"name": "shop", "fingerprint": whole.fingerprint}
+    assert record(other)["from"] == {"name": "shop", "fingerprint": whole.fingerprint, "saw_tests": False}
 
 
 def test_a_bundle_as_preset_makes_the_same_bundle(light: None, drawings: Path, whole: Bundle, tmp_path: Path) -> None:
@@ -311,7 +312,8 @@ def test_it_starts_from_an_earlier_bundle(light: None, drawings: Path, whole: Bu
     """The dimensions are that one's; with nothing to learn it stays as it is."""
     found = made(read(drawings), tmp_path / "new", changed(epochs=0, head_epochs=0, dim=99), start=whole.path)
     assert found.fingerprint == whole.fingerprint
-    assert record(found)["from"] == {"name": "shop", "fingerprint": whole.fingerprint}
+    assert record(found)["from"] == {"name": "shop", "fingerprint": whole.fingerprint, "saw_tests": False}
+    assert not record(found)["saw_tests"] and "start_saw_tests" not in metrics(found)
     assert (record(found)["config"]["dim"], found.manifest.architecture.dim) == (16, 16)
 
 
@@ -319,7 +321,7 @@ def test_it_starts_from_a_bundle_without_a_head(light: None, drawings: Path, tmp
     start = export.untrained(tmp_path / "backbone", Transform(size=48))
     found = made(read(drawings), tmp_path / "new", changed(epochs=1), start=start.path)
     assert found.manifest.architecture.head and found.manifest.architecture.dim == 16
-    assert record(found)["from"] == {"name": "backbone", "fingerprint": start.fingerprint}
+    assert record(found)["from"] == {"name": "backbone", "fingerprint": start.fingerprint, "saw_tests": False}
 
 
 def test_a_run_from_another_bundle_is_not_resumed(
@@ -400,6 +402,19 @@ def final(drawings: Path, tmp_path_factory) -> Bundle:
     with pytest.MonkeyPatch.context() as patch:
         lighten(patch)
         return made(read(drawings), tmp_path_factory.mktemp("final") / "shop", final_fit=True)
+
+
+def test_a_start_that_saw_the_test_classes_is_told(
+    light: None, drawings: Path, final: Bundle, whole: Bundle, tmp_path: Path
+) -> None:
+    """A final fit saw them, and whoever starts from it has them from there; so may have a start by another splitting."""
+    config = changed(epochs=0, head_epochs=0)
+    second = made(read(drawings), tmp_path / "second", config, start=final.path)
+    third = made(read(drawings), tmp_path / "third", config, start=second.path)
+    other = made(replace(read(drawings), splitting=Splitting()), tmp_path / "other", config, start=whole.path)
+    for bundle in (second, third, other):
+        assert metrics(bundle)["start_saw_tests"] and record(bundle)["saw_tests"]
+    assert record(final)["saw_tests"] and not record(whole)["saw_tests"]
 
 
 def test_the_final_fit_has_the_figures_of_the_first_run_and_another_network(final: Bundle, whole: Bundle) -> None:
