@@ -104,13 +104,13 @@ def start_head(features: Tensor, head: nn.Linear) -> None:
     From the first step on, a score is about that of the backbone as it is, or better, where random axes would blur it.
     """
     with torch.no_grad():
-        # In float32 the decomposition does not always end where there are fewer pictures than features.
         unit = nn.functional.normalize(features[0].to(head.weight.device).double(), dim=1)
-        strengths, axes = torch.linalg.eigh(unit.T @ unit)  # ascending; strengths are squared lengths
+        # NumPy's decomposition, because torch's does not always end where there are fewer pictures than features.
+        strengths, axes = map(torch.from_numpy, np.linalg.eigh((unit.T @ unit).cpu().numpy()))  # ascending squared lengths
         best = axes.T.flip(0)[: len(head.weight)]
         lengths = strengths.flip(0)[: len(best)].clamp_min(1e-4 * float(strengths[-1])).sqrt()
         rows = best / lengths.sqrt()[:, None]
-        head.weight[: len(rows)] = (rows * (head.weight.norm() / rows.norm())).float()
+        head.weight[: len(rows)] = (rows * (head.weight.norm().cpu() / rows.norm())).float()
 
 
 def start_centers(features: Tensor, labels: np.ndarray, head: nn.Module, loss_of: SoftTriple, seed: int) -> None:

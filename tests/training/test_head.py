@@ -114,7 +114,7 @@ def test_a_head_starts_half_way_to_whitening() -> None:
 
 @pytest.mark.parametrize("pictures", [1, 2, 10, 60, 84])
 def test_a_head_starts_from_fewer_pictures_than_features(drawings: Path, network: EmbeddingNetwork, pictures: int) -> None:
-    """In float32 their decomposition does not end (84 of them, with Intel's library)."""
+    """torch's decomposition of their features does not always end, in single or double precision."""
     config = CONFIG.model_copy(update={"views": 1})
     pixels = decode(read(drawings), Transform(size=48))[0].pixels[:pictures]
     features = views(network, of(pixels, ["a"] * pictures), config, alone())
