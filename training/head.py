@@ -110,7 +110,7 @@ def start_head(features: Tensor, head: nn.Linear) -> None:
         best = axes.T.flip(0)[: len(head.weight)]
         lengths = strengths.flip(0)[: len(best)].clamp_min(1e-4 * float(strengths[-1])).sqrt()
         rows = best / lengths.sqrt()[:, None]
-        head.weight[: len(rows)] = (rows * (head.weight.norm().cpu() / rows.norm())).float()
+        head.weight[: len(rows)] = rows * (head.weight.norm().cpu() / rows.norm())
 
 
 def start_centers(features: Tensor, labels: np.ndarray, head: nn.Module, loss_of: SoftTriple, seed: int) -> None:
