@@ -122,8 +122,6 @@ def fit(
     """
     listener = listener or Listener()
     processes = processes or alone()
-    if processes.device.type == "cpu":
-        cpu.keep_freed_memory()
     with _enough_memory(config):
         training = Training(examples, config, processes, start)
         if state := listener.kept():
@@ -162,6 +160,8 @@ class Training:
         self.network = network.to(device).to(memory_format=torch.channels_last)
         self.loss_of = soft_triple(len(examples.classes), config).to(device)
         self.average = AveragedModel(self.network, multi_avg_fn=running_mean(config.ema)) if config.ema else None
+        if device.type == "cpu":
+            cpu.keep_freed_memory()
         if device.type == "cpu" and config.precision == "bf16":
             cpu.depthwise_in_float32(self.network)
         parts: list[tuple[nn.Module, float]] = [
@@ -361,8 +361,6 @@ def seconds_a_step(examples: Examples, config: TrainingConfig, processes: Proces
     epochs = {size(config, epoch): epoch for epoch in range(max(1, config.epochs))}
     found = {}
     changes, rows = draws(config.seed, 0, len(examples)), training._batches(0)[0]
-    if processes.device.type == "cpu":
-        cpu.keep_freed_memory()
     for side, epoch in epochs.items():
         times = []
         for _ in range(max(3, steps // len(epochs))):
