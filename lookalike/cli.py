@@ -4,7 +4,7 @@ import errno
 import json
 import socket
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -168,7 +168,10 @@ def train(
         bundle = train_on(source, to, config, options, audience)
     if bundle is None:  # one of several processes, and not the one that writes
         return
-    found = metrics(bundle) | {"centers": (bundle.manifest.training or {})["centers"]}
+    record = bundle.manifest.training or {}
+    # The figures of a final fit are of the run before it, which may have started from what had seen the test classes.
+    seen = bool(record["from"] and record["from"]["saw_tests"])
+    found = metrics(bundle) | {"centers": record["centers"], "saw_tests": seen}
     _result(as_json, found, lambda: display.figures(console, found))
 
 
@@ -301,7 +304,7 @@ def _evaluate_bundle(bundle: Path, source: Path, mask: str | None, nmi: bool, ba
     from training.datasets.check import decode
     from training.datasets.labels import read
     from training.datasets.split import Splitting
-    from training.evaluate import check, evaluate
+    from training.evaluate import check, evaluate, saw_tests
 
     opened = load(bundle)
     if backbone and find_spec("torch") is None:
@@ -310,14 +313,15 @@ def _evaluate_bundle(bundle: Path, source: Path, mask: str | None, nmi: bool, ba
         )
     if splitting is None and (learnt_on := (opened.manifest.training or {}).get("splitting")):
         splitting = Splitting(**learnt_on)  # other splits would test what was trained on
-    test = read(source, splitting).split("test")
+    labelled = read(source, splitting)
+    test = labelled.split("test")
     check(test.table, mask, source)
     with display.progress(console) as progress:
         task = progress.add_task("Reading pictures", total=len(test))
-        pictures, found = decode(test, opened.manifest.transform, lambda n: progress.advance(task, n))
-        display.warnings(console, found, source)
+        pictures, problems = decode(test, opened.manifest.transform, lambda n: progress.advance(task, n))
+        display.warnings(console, problems, source)
         task = progress.add_task("Measuring", total=(1 + backbone) * len(test))
-        return evaluate(
+        found = evaluate(
             opened,
             pictures.pixels,
             test.table,
@@ -327,6 +331,7 @@ def _evaluate_bundle(bundle: Path, source: Path, mask: str | None, nmi: bool, ba
             calibration=confidence.load(opened),
             advance=lambda n: progress.advance(task, n),
         )
+    return replace(found, figures=found.figures | {"saw_tests": saw_tests(opened.manifest, labelled)})
 
 
 def _evaluate_vectors(file: Path, mask: str | None, nmi: bool) -> Any:

@@ -35,8 +35,8 @@ _NO_HELP = (
     "`lookalike bundle` makes a bundle of the backbone as it is."
 )
 _TOO_GOOD = (
-    "[yellow]These figures are too good:[/] the bundle that this one started from may have learnt from the test classes, in a "
-    "final fit or by another splitting. For figures that hold, start from none."
+    "[yellow]These figures may be too good:[/] the bundle, or one that it started from, was trained on all classes in a final "
+    "fit, or on classes that were split otherwise. If these pictures were among them, it has seen the test classes before."
 )
 
 
@@ -118,7 +118,7 @@ def sparkline(values: Sequence[float | None], width: int = 10) -> str:
 def figures(console: Console, found: dict[str, Any]) -> None:
     """The figures of an evaluation as a table, with their intervals, and what they are compared with."""
     console.print(_figures(found, f"{found['queries']:,} queries of {found['classes']:,} classes"))
-    if "start_saw_tests" in found:
+    if found.get("saw_tests"):
         console.print(_TOO_GOOD)
     if "run" in found:
         console.print("Figures are of the run on the training classes; the bundle's network was then trained on all classes.")

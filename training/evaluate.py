@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from model.bundle import Bundle
+from model.bundle import Bundle, Manifest
 from model.confidence import Calibration
 from model.encoder import Encoder, open_encoder
 from model.metrics import Scores, clustering_nmi, scores
@@ -57,6 +57,14 @@ class Evaluation:
     def first(self) -> Measurement:
         """What it is all about; the others are for comparison."""
         return next(iter(self.measured.values()))
+
+
+def saw_tests(bundle: Manifest, data: Dataset) -> bool:
+    """Whether a bundle may have learnt from the test classes of ``data``, if it learnt from ``data`` at all: in a final fit,
+    by another splitting, or from a bundle that had. Figures on them are then too good."""
+    if (learnt := bundle.training) is None:
+        return False
+    return learnt.get("saw_tests", False) or learnt.get("splitting") != (data.splitting and data.splitting.model_dump())
 
 
 def check(columns: Columns, mask: str | None = None, source: object = "The data") -> None:

@@ -34,7 +34,7 @@ from .datasets.memory import available_memory, fits, open_store
 from .datasets.pixels import Squeeze, digest
 from .datasets.problems import Problem
 from .datasets.split import SPLITS
-from .evaluate import check, evaluate, measure
+from .evaluate import check, evaluate, measure, saw_tests
 from .examples import Examples, of
 from .export import save
 from .plan import Costs, plan
@@ -97,7 +97,7 @@ def train(
         # Whatever is wrong with the pictures to be measured is told now, not after the training.
         check(data.split("test").table, options.mask, data.root)
         data.split("train")  # there must be some
-        config, start, source = _start(options.start, config, _splitting(data))
+        config, start, source = _start(options.start, config, data)
         config = _at_fixed_size(config)
         return _Making(data, to, config, options, audience, processes, start, source).bundle()
 
@@ -156,7 +156,7 @@ class _Making:
         return {
             **self.config.model_dump(mode="json"),
             "data": str(self.data.root),
-            "splitting": _splitting(self.data),
+            "splitting": self.data.splitting and self.data.splitting.model_dump(),
             "mask": self.options.mask,
             "minutes": self.options.minutes,
             "from": self.source,
@@ -310,7 +310,7 @@ class _Making:
             "torch": torch.__version__,
             "classes": len(np.unique(self.labels[rows])),
             "images": len(rows),
-            "splitting": _splitting(self.data),
+            "splitting": self.data.splitting and self.data.splitting.model_dump(),
             "from": self.source,
             "final_fit": final,
             "saw_tests": final or bool(self.source and self.source["saw_tests"]),
@@ -349,12 +349,7 @@ class _Making:
             calibration=found,
             advance=lambda n: progress.advance(task, n),
         )
-        figures = measured.figures | ({"start_saw_tests": True} if self.source and self.source["saw_tests"] else {})
-        return {"metrics.json": figures} | ({} if found is None else {confidence.FILE: found.model_dump()})
-
-
-def _splitting(data: Dataset) -> dict[str, Any] | None:
-    return None if data.splitting is None else data.splitting.model_dump()
+        return {"metrics.json": measured.figures} | ({} if found is None else {confidence.FILE: found.model_dump()})
 
 
 def _at_fixed_size(config: TrainingConfig) -> TrainingConfig:
@@ -370,12 +365,9 @@ def metrics(bundle: Bundle) -> dict[str, Any]:
 
 
 def _start(
-    path: Path | None, config: TrainingConfig, splitting: dict[str, Any] | None
+    path: Path | None, config: TrainingConfig, data: Dataset
 ) -> tuple[TrainingConfig, EmbeddingNetwork | None, dict[str, Any] | None]:
-    """The settings that follow from an earlier bundle, its network, with its head where it has one, and what it is called.
-
-    ``saw_tests``: it may have learnt from what are test classes by ``splitting``, in a final fit or by another splitting.
-    """
+    """The settings that follow from an earlier bundle, its network, with its head where it has one, and what it is called."""
     if path is None:
         return config, None, None
     bundle = bundles.load(path)
@@ -389,6 +381,5 @@ def _start(
     missing, unknown = network.load_state_dict(load_file(bundle.weights), strict=False)
     if unknown or any(not name.startswith("head.") for name in missing):
         raise DataError(f"{path} cannot be started from: its weights are not those of {known.backbone} as it is built today.")
-    learnt = bundle.manifest.training
-    saw_tests = learnt is not None and (learnt.get("saw_tests", False) or learnt.get("splitting") != splitting)
-    return config, network, {"name": bundle.manifest.name, "fingerprint": bundle.fingerprint, "saw_tests": saw_tests}
+    named = {"name": bundle.manifest.name, "fingerprint": bundle.fingerprint}
+    return config, network, named | {"saw_tests": saw_tests(bundle.manifest, data)}

@@ -28,7 +28,7 @@ from training.datasets import DataError
 from training.datasets.check import decode
 from training.datasets.labels import Dataset, read
 from training.datasets.split import Splitting
-from training.evaluate import check, evaluate, measure
+from training.evaluate import check, evaluate, measure, saw_tests
 from training.run import RunError, Stopped
 from training.train import Audience, Options, metrics, train
 from training.trainer import TrainingDiverged
@@ -313,7 +313,7 @@ def test_it_starts_from_an_earlier_bundle(light: None, drawings: Path, whole: Bu
     found = made(read(drawings), tmp_path / "new", changed(epochs=0, head_epochs=0, dim=99), start=whole.path)
     assert found.fingerprint == whole.fingerprint
     assert record(found)["from"] == {"name": "shop", "fingerprint": whole.fingerprint, "saw_tests": False}
-    assert not record(found)["saw_tests"] and "start_saw_tests" not in metrics(found)
+    assert not record(found)["saw_tests"]
     assert (record(found)["config"]["dim"], found.manifest.architecture.dim) == (16, 16)
 
 
@@ -413,8 +413,10 @@ def test_a_start_that_saw_the_test_classes_is_told(
     third = made(read(drawings), tmp_path / "third", config, start=second.path)
     other = made(replace(read(drawings), splitting=Splitting()), tmp_path / "other", config, start=whole.path)
     for bundle in (second, third, other):
-        assert metrics(bundle)["start_saw_tests"] and record(bundle)["saw_tests"]
+        assert record(bundle)["from"]["saw_tests"] and record(bundle)["saw_tests"]
     assert record(final)["saw_tests"] and not record(whole)["saw_tests"]
+    assert saw_tests(final.manifest, read(drawings)) and not saw_tests(whole.manifest, read(drawings))
+    assert saw_tests(whole.manifest, replace(read(drawings), splitting=Splitting()))
 
 
 def test_the_final_fit_has_the_figures_of_the_first_run_and_another_network(final: Bundle, whole: Bundle) -> None:
