@@ -78,7 +78,8 @@ def save(
         if sample is not None and len(sample):
             manifest.agreement = agreement(Bundle(draft, manifest), sample[:AGREEMENT_IMAGES])
         for file, report in (reports(Bundle(draft, manifest)) if reports else {}).items():
-            (draft / file).write_text(report if isinstance(report, str) else json.dumps(report, indent=2) + "\n")
+            text = report if isinstance(report, str) else json.dumps(report, indent=2) + "\n"
+            (draft / file).write_text(text, encoding="utf-8")
         seal(draft, manifest)
     return load(to)
 

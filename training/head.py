@@ -16,7 +16,8 @@ from .augment import draws
 from .centers import from_data
 from .config import TrainingConfig
 from .examples import Examples
-from .losses import SoftTriple
+from .losses import Loss
+from .method import Order, shuffled
 from .optimizer import optimizer_of, set_rate
 from .processes import Processes
 from .sampler import batches, order
@@ -58,13 +59,14 @@ def views(
     return torch.stack(found).clone()  # not an inference tensor any more
 
 
-def soft_triple(num_classes: int, config: TrainingConfig) -> SoftTriple:
-    """The loss that the settings ask for, its centres at random."""
-    return SoftTriple(num_classes, config.dim, config.centers, config.scale, config.gamma, config.tau, config.margin)
-
-
 def learn_on_features(
-    features: Tensor, labels: np.ndarray, head: nn.Module, loss_of: SoftTriple, config: TrainingConfig, batch: int | None = None
+    features: Tensor,
+    labels: np.ndarray,
+    head: nn.Module,
+    loss_of: Loss,
+    config: TrainingConfig,
+    batch: int | None = None,
+    order: Order = shuffled,
 ) -> None:
     """All that head and centres go through on ``features`` [V, N, F], in place: where they start, then ``fit_head``."""
     if config.head_start == "pca":
@@ -72,22 +74,28 @@ def learn_on_features(
         start_head(features, head)
     if config.center_start == "data":
         start_centers(features, labels, head, loss_of, config.seed)
-    fit_head(features, labels, head, loss_of, config, batch)
+    fit_head(features, labels, head, loss_of, config, batch, order)
 
 
 def fit_head(
-    features: Tensor, labels: np.ndarray, head: nn.Module, loss_of: SoftTriple, config: TrainingConfig, batch: int | None = None
+    features: Tensor,
+    labels: np.ndarray,
+    head: nn.Module,
+    loss_of: Loss,
+    config: TrainingConfig,
+    batch: int | None = None,
+    order: Order = shuffled,
 ) -> None:
     """Train ``head`` and ``loss_of`` in place on ``features`` [V, N, F]; every epoch takes another view.
 
     ``batch``: that of all processes together, each of which does the same here."""
-    device = loss_of.weight.device
+    device = next(head.parameters()).device
     targets = torch.from_numpy(labels).to(device)
     optimizer = optimizer_of([(head, config.head_learning_rate)], loss_of, config)
     schedule = config.model_copy(update={"epochs": config.head_epochs, "schedule": "one_cycle"})
     done = 0
     for epoch in range(config.head_epochs):
-        parts = batches(order(labels, config.seed, _VIEWS + epoch, config.balance), batch or config.batch)
+        parts = batches(order(labels, _VIEWS + epoch, config), batch or config.batch)
         for rows in parts:
             set_rate(optimizer, rate(schedule, done, len(parts)))
             chosen = torch.from_numpy(rows)
@@ -113,9 +121,11 @@ def start_head(features: Tensor, head: nn.Linear) -> None:
         head.weight[: len(rows)] = rows * (head.weight.norm().cpu() / rows.norm())
 
 
-def start_centers(features: Tensor, labels: np.ndarray, head: nn.Module, loss_of: SoftTriple, seed: int) -> None:
+def start_centers(features: Tensor, labels: np.ndarray, head: nn.Module, loss_of: Loss, seed: int) -> None:
     """Put the centres where the classes' images are: k-means of each class, on the first view."""
+    if loss_of.centers is None:
+        return
     with torch.no_grad():
-        embeddings = head(features[0].to(loss_of.weight.device).float())
-        classes, centers, _ = loss_of.weight.shape
-        loss_of.weight.copy_(from_data(embeddings, torch.from_numpy(labels).to(embeddings.device), classes, centers, seed))
+        embeddings = head(features[0].to(loss_of.centers.device).float())
+        classes, centers, _ = loss_of.centers.shape
+        loss_of.centers.copy_(from_data(embeddings, torch.from_numpy(labels).to(embeddings.device), classes, centers, seed))

@@ -18,7 +18,21 @@ _FLOOR = 1e-5
 _SHORTEST = 1e-12  # what is shorter is divided by this instead of its length
 
 
-class SoftTriple(nn.Module):
+class Loss(nn.Module):
+    """Embeddings [B, D] of any length and classes int64 [B] in, a scalar out.
+
+    ``visited``: how many pairs or triplets it was given so far; None for a loss that needs none.
+    """
+
+    visited: int | None = None
+
+    @property
+    def centers(self) -> Tensor | None:
+        """What it holds of the classes [C, K, D], to be read and written to; None where it holds nothing."""
+        return None
+
+
+class SoftTriple(Loss):
     """Cross-entropy over classes that own several centres each, plus a pull of a class's centres towards one another.
 
     With x and w of length 1 (both are normalised here), class c and its centres k:
@@ -46,6 +60,10 @@ class SoftTriple(nn.Module):
         # The authors' Kaiming-uniform (a = √5) over a [dim, C·K] matrix; the call itself would see another fan-in here.
         bound = 1 / math.sqrt(num_classes * centers)
         self.weight = nn.Parameter(torch.empty(num_classes, centers, dim).uniform_(-bound, bound))
+
+    @property
+    def centers(self) -> Tensor:
+        return self.weight
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """``embeddings`` [B, dim] of any length, ``labels`` int64 [B] → scalar."""

@@ -3,10 +3,9 @@
 from torch import nn, optim
 
 from .config import TrainingConfig
-from .losses import SoftTriple
 
 
-def optimizer_of(parts: list[tuple[nn.Module, float]], loss_of: SoftTriple, config: TrainingConfig) -> optim.Optimizer:
+def optimizer_of(parts: list[tuple[nn.Module, float]], loss_of: nn.Module, config: TrainingConfig) -> optim.Optimizer:
     """``parts``: modules and their full learning rates. The centres have their own rate, epsilon and decay."""
     groups = [{"params": list(part.parameters()), "lr": rate, "eps": config.epsilon} for part, rate in parts]
     centers = {
@@ -16,7 +15,7 @@ def optimizer_of(parts: list[tuple[nn.Module, float]], loss_of: SoftTriple, conf
         "weight_decay": config.center_weight_decay,
     }
     kind = optim.AdamW if config.optimizer == "adamw" else optim.Adam
-    optimizer = kind([*groups, centers], weight_decay=config.weight_decay)
+    optimizer = kind([*groups, *([centers] if centers["params"] else [])], weight_decay=config.weight_decay)
     for group in optimizer.param_groups:
         group["full_lr"] = group["lr"]
     return optimizer

@@ -28,11 +28,12 @@ from .augment import draws
 from .centers import distinct
 from .config import TrainingConfig
 from .examples import Examples
-from .head import learn_on_features, seen_at_first, soft_triple, views
-from .losses import SoftTriple
+from .head import learn_on_features, seen_at_first, views
+from .losses import Loss
+from .method import SOFT_TRIPLE, Method
 from .optimizer import optimizer_of, set_rate
 from .processes import Processes, alone
-from .sampler import batches, order
+from .sampler import batches
 from .schedule import rate, size
 
 _NAMED_FILES = 5
@@ -93,9 +94,11 @@ class Listener:
 
 @dataclass(frozen=True)
 class Trained:
-    """``network`` is on the CPU, and that after ``epoch``; ``record`` tells of the run, for the bundle."""
+    """``network`` and ``centers`` [C, K, D], unless the loss has none, are on the CPU, and those after ``epoch``; ``record``
+    tells of the run, for the bundle."""
 
     network: EmbeddingNetwork
+    centers: Tensor | None
     epoch: int
     history: list[dict[str, Any]] = field(default_factory=list)
     record: dict[str, Any] = field(default_factory=dict)
@@ -109,13 +112,14 @@ def fit(
     examples: Examples,
     config: TrainingConfig,
     *,
+    method: Method = SOFT_TRIPLE,
     start: EmbeddingNetwork | None = None,
     validate: Validate | None = None,
     until: int | None = None,
     processes: Processes | None = None,
     listener: Listener | None = None,
 ) -> Trained:
-    """Train with SoftTriple, from ``start`` or from the pretrained backbone.
+    """Train by ``method``, from ``start`` or from the pretrained backbone.
 
     ``validate`` judges the network after each epoch by ``map@r``, and that of the best one is returned; without it, that of
     the last. ``until``: end after this epoch of a schedule for all. Raises ``TrainingDiverged``, ``TooLittleMemory``.
@@ -123,7 +127,7 @@ def fit(
     listener = listener or Listener()
     processes = processes or alone()
     with _enough_memory(config):
-        training = Training(examples, config, processes, start)
+        training = Training(examples, config, processes, start, method)
         if state := listener.kept():
             training.load_state(state)
         else:
@@ -136,7 +140,7 @@ def fit(
 class Objective(nn.Module):
     """Images [B, 3, S, S] and classes [B] in, the loss out. One module, so that processes average all gradients of it."""
 
-    def __init__(self, network: EmbeddingNetwork, loss_of: SoftTriple, processes: Processes, precision: str) -> None:
+    def __init__(self, network: EmbeddingNetwork, loss_of: Loss, processes: Processes, precision: str) -> None:
         super().__init__()
         self.network, self.loss_of = network, loss_of
         self._autocast = processes.autocast(precision)
@@ -151,14 +155,19 @@ class Training:
     """The state of one run, moved on step by step."""
 
     def __init__(
-        self, examples: Examples, config: TrainingConfig, processes: Processes, start: EmbeddingNetwork | None = None
+        self,
+        examples: Examples,
+        config: TrainingConfig,
+        processes: Processes,
+        start: EmbeddingNetwork | None = None,
+        method: Method = SOFT_TRIPLE,
     ) -> None:
-        self.examples, self.config, self.processes = examples, config, processes
+        self.examples, self.config, self.processes, self.method = examples, config, processes, method
         torch.manual_seed(config.seed % 2**63)
         device = processes.device
         network = start or EmbeddingNetwork(architecture(config), pretrained=True, weights=config.weights)
         self.network = network.to(device).to(memory_format=torch.channels_last)
-        self.loss_of = soft_triple(len(examples.classes), config).to(device)
+        self.loss_of = method.loss(len(examples.classes), config).to(device)
         self.average = AveragedModel(self.network, multi_avg_fn=running_mean(config.ema)) if config.ema else None
         if device.type == "cpu":
             cpu.keep_freed_memory()
@@ -175,7 +184,7 @@ class Training:
         self.steps_an_epoch = len(self._batches(0))
         self.number, self.seconds, self.loss, self.pace = 0, 0.0, math.nan, math.nan  # pace: seconds a step
         self.history: list[dict[str, Any]] = []
-        self.best: dict[str, Tensor] | None = None
+        self.best: dict[str, Any] | None = None  # of the network and of the centres
 
     def warm_up(self, advance: Callable[[int], None]) -> None:
         """The head and the centres alone, on features of the frozen backbone."""
@@ -184,7 +193,7 @@ class Training:
         self.network.eval()
         examples, batch = seen_at_first(self.examples, self.config.seed), self.config.batch * self.processes.size
         features = views(self.network, examples, self.config, self.processes, advance)
-        learn_on_features(features, examples.labels, self.network.head, self.loss_of, self.config, batch)
+        learn_on_features(features, examples.labels, self.network.head, self.loss_of, self.config, batch, self.method.order)
 
     def run(self, until: int, validate: Validate | None, listener: Listener) -> None:
         """Up to the end of epoch ``until``."""
@@ -238,7 +247,7 @@ class Training:
         figures = None if validate is None else validate(self.embed)
         best = figures is not None and figures["map@r"] > max((r["validation"]["map@r"] for r in self.history), default=-1.0)
         if best:
-            self.best = {name: tensor.detach().cpu().clone() for name, tensor in self.judged.state_dict().items()}
+            self.best = self._as_it_is()
         self.history.append(self._record(figures, best))
         listener.epoch(self.history[-1])
 
@@ -288,20 +297,23 @@ class Training:
         epoch = self.number // self.steps_an_epoch
         if self.best is not None:
             epoch = next(record["epoch"] for record in reversed(self.history) if record["best"])
+        kept = self.best or self._as_it_is()
         trained = EmbeddingNetwork(self.network.architecture, pretrained=False)
-        trained.load_state_dict(self.best or self.judged.state_dict())
-        counts = distinct(self.loss_of.weight.detach())
-        centers = {
-            "distinct_mean": round(counts.double().mean().item(), 3),
-            "distinct": torch.bincount(counts.cpu(), minlength=self.config.centers + 1)[1:].tolist(),
-        }
-        record = {"epoch": epoch, "seconds": round(self.seconds, 1), "centers": centers, "processes": self.processes.size}
-        return Trained(trained.eval(), epoch, self.history, record)
+        trained.load_state_dict(kept["network"])
+        record: dict[str, Any] = {"epoch": epoch, "seconds": round(self.seconds, 1), "processes": self.processes.size}
+        if kept["centers"] is not None:
+            record["centers"] = _counted(kept["centers"])
+        return Trained(trained.eval(), kept["centers"], epoch, self.history, record)
+
+    def _as_it_is(self) -> dict[str, Any]:
+        """A copy of what is judged, on the CPU."""
+        centers = self.loss_of.centers
+        network = {name: tensor.detach().cpu().clone() for name, tensor in self.judged.state_dict().items()}
+        return {"network": network, "centers": None if centers is None else centers.detach().cpu().clone()}
 
     def _batches(self, epoch: int) -> list[np.ndarray]:
-        config, together = self.config, self.config.batch * self.processes.size
-        rows = order(self.examples.labels, config.seed, epoch, config.balance)
-        return batches(rows, together, at_least=self.processes.size)
+        rows = self.method.order(self.examples.labels, epoch, self.config)
+        return batches(rows, self.config.batch * self.processes.size, at_least=self.processes.size)
 
     def _told(self, epoch: int, images: int) -> Step:
         epochs = self.config.epochs
@@ -334,6 +346,13 @@ class Training:
             f"Train again with a tenth of the learning rate: --set learning_rate={self.config.learning_rate / 10:g}. "
             "If it happens at the same pictures again, look at them."
         )
+
+
+def _counted(centers: Tensor) -> dict[str, Any]:
+    """How many of a class's centres [C, K, D] differ: on average, and the number of classes with one, two, … of them."""
+    counts = distinct(centers)
+    found = torch.bincount(counts, minlength=centers.shape[1] + 1)[1:].tolist()
+    return {"distinct_mean": round(counts.double().mean().item(), 3), "distinct": found}
 
 
 def freeze_batch_norm(network: nn.Module) -> None:

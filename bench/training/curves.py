@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from training import cpu
 from training.centers import distinct
 from training.config import TrainingConfig
-from training.head import learn_on_features, soft_triple, views
+from training.head import learn_on_features, views
+from training.method import soft_triple
 from training.plots import COLOURS
 from training.processes import alone
 
