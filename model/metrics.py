@@ -31,7 +31,7 @@ class Scores:
 
     def by_class(self) -> dict[str, dict[str, float]]:
         """The means of each class, and its number of ``queries``."""
-        labels, sums, counts = self._sums()
+        labels, sums, counts = self.sums()
         means = (sums / counts[:, None]).tolist()
         return {
             str(label): dict(zip(self.names, mean, strict=True)) | {"queries": int(count)}
@@ -50,7 +50,8 @@ class Scores:
         difference = Scores(self.names, self.values - before.values, self.classes)
         return {name: {"mean": mean, "interval": difference.intervals()[name]} for name, mean in difference.means().items()}
 
-    def _sums(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def sums(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The classes [C], and of each the sums of its figures float64 [C, len(names)] and its number of queries [C]."""
         labels, inverse, counts = np.unique(self.classes, return_inverse=True, return_counts=True)
         sums = np.zeros((len(labels), len(self.names)))
         np.add.at(sums, inverse, self.values)
@@ -58,7 +59,7 @@ class Scores:
 
     def _resampled(self) -> np.ndarray:
         """float64 [RESAMPLES, len(names)]: the means over as many classes, drawn with replacement; always the same draws."""
-        _, sums, counts = self._sums()
+        _, sums, counts = self.sums()
         random = np.random.default_rng(0)
         taken = random.multinomial(len(counts), np.full(len(counts), 1 / len(counts)), size=RESAMPLES)
         return (taken @ sums) / (taken @ counts)[:, None]

@@ -125,3 +125,24 @@ def calibration(axes: Axes, reliability: Reliability, label: str = "", colour: s
         title=f"Confidence of the first {HITS} hits",
     )
     axes.legend(loc="best", frameon=False, fontsize=9)
+
+
+def compared(path: Path, stage: Mapping[str, Any]) -> Path:
+    """A comparison of losses: what each has less than SoftTriple, with 95 % intervals. ``stage`` as in ``compare.results``."""
+    return _saved(path, lambda axes: _differences(axes, stage))
+
+
+def _differences(axes: Axes, stage: Mapping[str, Any]) -> None:
+    losses = {each["title"]: each for each in stage["losses"].values() if "difference" in each}
+    places = np.arange(len(losses))[::-1]
+    for (name, shown), colour, shift in zip((("recall@1", "R@1"), ("map@r", "MAP@R")), COLOURS, (0.13, -0.13), strict=False):
+        means = np.array([-each["difference"][name]["mean"] for each in losses.values()])
+        ends = -np.array([each["difference"][name]["interval"] for each in losses.values()])
+        reach = np.abs(ends[:, ::-1].T - means)
+        axes.errorbar(means, places + shift, xerr=reach, fmt="o", color=colour, markersize=5, capsize=3, label=shown)
+    axes.axvline(0, color="#999", linewidth=1)
+    axes.set_yticks(places, labels=[_plain(title) for title in losses])
+    axes.set(
+        xlabel="more than SoftTriple →", title=f"Beside SoftTriple, {stage['seeds']} seeds, {stage['classes']:,} test classes"
+    )
+    axes.legend(loc="best", frameon=False)
