@@ -193,11 +193,11 @@ def page(plan: Record, history: Sequence[Record], status: str, now: Record | Non
 <meta name="color-scheme" content="light dark">
 {again}
 <title>{f"{share:.0%}" if state == "running" else state} · {escape(name)} · Lookalike</title>
-<link rel="icon" href="data:image/svg+xml;base64,{_ICON}">
-<style>{_STYLE}</style>
+<link rel="icon" href="data:image/svg+xml;base64,{ICON}">
+<style>{STYLE}</style>
 </head>
 <body class="{state if state in _STATES else "other"}">
-<header><img src="data:image/svg+xml;base64,{_ICON}" alt="" width="26" height="26"> Lookalike</header>
+<header><img src="data:image/svg+xml;base64,{ICON}" alt="" width="26" height="26"> Lookalike</header>
 <main>
 <section class="head">
 <h1>{escape(name)}</h1> <span class="state">{escape(state)}</span>
@@ -205,7 +205,7 @@ def page(plan: Record, history: Sequence[Record], status: str, now: Record | Non
 {_progress(plan, history, state, now, share)}
 </section>
 {_tiles(history, now)}
-{_charts(history)}
+{charts(history)}
 <div class="tables">
 {_plan(plan)}
 {_epochs(history)}
@@ -342,7 +342,8 @@ class _Frame:
         return _TOP + (self.rows[-1] - value) * (_HEIGHT - _TOP - _BOTTOM) / (self.rows[-1] - self.rows[0])
 
 
-def _charts(history: Sequence[Record]) -> str:
+def charts(history: Sequence[Record]) -> str:
+    """Curves of the loss and of the figures; empty where there is nothing to draw."""
     runs = {phase: [each for each in history if each.get("phase") == phase] for phase in ("train", "final")}
     losses = {phase: {_epoch_of(each): number(each.get("loss")) for each in run} for phase, run in runs.items()}
     ended = [number(each.get("epochs")) or 0 for each in history]
@@ -443,16 +444,16 @@ def _ticks(low: float, high: float, about: int) -> list[float]:
     return [round((first + place) * step, 12) for place in range(count + 1)]
 
 
-# The look: the colours and the letters of the service's page
+# The look of all pages: the colours and the letters of the service's page
 
 
-_ICON = b64encode(
+ICON = b64encode(
     b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><circle cx="11.5" cy="16" r="9.5" fill="#12796c"/>'
     b'<circle cx="20.5" cy="16" r="9.5" fill="#7fcdbf"/>'
     b'<path d="M16 7.63a9.5 9.5 0 0 1 0 16.74a9.5 9.5 0 0 1 0-16.74z" fill="#f4b942"/></svg>'
 ).decode()
 
-_STYLE = """
+STYLE = """
 :root {
   color-scheme: light dark;
   --paper: light-dark(#f7f6f2, #151613);
