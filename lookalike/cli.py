@@ -5,6 +5,7 @@ import json
 import socket
 import sys
 from dataclasses import asdict, replace
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -104,6 +105,36 @@ def data_check(
         sys.exit(1)
 
 
+@data_app.command("audit")
+def data_audit(
+    source: Annotated[Path, typer.Argument(help="Labelled pictures: a folder, or a CSV, JSONL or Parquet file.")],
+    page: Annotated[Path | None, typer.Option(help="Write a page with the suspects' pictures, e.g. suspects.html.")] = None,
+    most: Annotated[int, typer.Option(min=1, help="Suspects to list, the likeliest wrong label first.")] = 100,
+    preset: Annotated[str, typer.Option(help="Whose backbone and head, see `lookalike train`.")] = "best",
+    settings: Annotated[list[str], typer.Option("--set", help="key=value, as often as you like.")] = [],  # noqa: B006
+    as_json: Json = False,
+) -> None:
+    """Look for wrong labels: pictures that look like another label's, judged by what was learnt without them."""
+    _need_training("data audit")
+    from training import suspects
+    from training.audit import STEPS, audit
+    from training.config import resolve
+    from training.datasets.labels import read
+
+    data, config = read(source), resolve(preset, settings)
+    with display.progress(console) as progress:
+        tasks = [
+            progress.add_task(name, total=total)
+            for name, total in (("Reading pictures", len(data)), ("Looking", len(data)), ("Judging", STEPS))
+        ]
+        read_, looked, judged = (partial(progress.advance, task) for task in tasks)
+        found = audit(data, config, read=read_, looked=looked, judged=judged)
+    if page is not None:
+        # A name that came from a file system may hold what UTF-8 does not have.
+        page.write_text(suspects.page(found, data, most), encoding="utf-8", errors="xmlcharrefreplace")
+    _result(as_json, found.figures(most), lambda: display.audited(console, found.figures(most), page))
+
+
 @app.command()
 def doctor(
     data: Annotated[Path | None, typer.Option(help="Labelled pictures, to estimate what training on them costs.")] = None,
@@ -139,6 +170,8 @@ def train(
     final_fit: Annotated[
         bool, typer.Option("--final-fit", help="Measure, then train anew on all classes, test ones too.")
     ] = False,
+    audit: Annotated[bool, typer.Option("--audit", help="Look for wrong labels first; the report shows them.")] = False,
+    comparison: Annotated[Path | None, typer.Option(help="A folder of `lookalike compare`, to be shown in the report.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a training that was interrupted.")] = False,
     memory: Annotated[float | None, typer.Option(min=0.001, help="GB for pixels; beyond, they are mapped from a file.")] = None,
     mask: Mask = None,
@@ -157,7 +190,8 @@ def train(
         raise Failure("Give --minutes or --epochs, not both.")
     config = resolve(preset, settings, epochs=epochs, seed=seed)
     source = read(data, _splitting(proportions, split_seed))
-    options = Options(mask, minutes, start, final_fit, resume, None if memory is None else int(memory * 1e9))
+    most = None if memory is None else int(memory * 1e9)
+    options = Options(mask, minutes, start, final_fit, resume, most, audit, comparison)
     with display.progress(console) as progress:
         audience = Audience(
             progress,
@@ -173,6 +207,44 @@ def train(
     seen = bool(record["from"] and record["from"]["saw_tests"])
     found = metrics(bundle) | {"centers": record["centers"], "saw_tests": seen}
     _result(as_json, found, lambda: display.figures(console, found))
+
+
+@app.command()
+def compare(
+    data: Data,
+    to: Annotated[Path, typer.Option(help="Folder for trials, settings, runs and plots; the same command goes on there.")],
+    losses: Annotated[str, typer.Option(help="Comma-separated, or all.")] = "all",
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of each loss as a head on the frozen backbone.")] = 10,
+    full_seeds: Annotated[int, typer.Option(min=0, help="Runs of whole networks, of four losses; 0: none.")] = 5,
+    trials: Annotated[int, typer.Option(min=1, help="Settings that are tried for each loss, on validation classes.")] = 12,
+    minutes: Annotated[float, typer.Option(min=0.1, help="Of a run of a whole network, about.")] = 5.0,
+    preset: Annotated[str, typer.Option(help="The training that all losses share, see `lookalike train`.")] = "best",
+    settings: Annotated[list[str], typer.Option("--set", help="key=value, as often as you like.")] = [],  # noqa: B006
+    mask: Mask = None,
+    proportions: Shares = None,
+    split_seed: SplitSeed = None,
+    as_json: Json = False,
+) -> None:
+    """SoftTriple beside other losses on your labels, each tuned alike: figures, costs and differences with intervals."""
+    _need_training("compare")
+    if find_spec("pytorch_metric_learning") is None:
+        raise Failure(
+            "`lookalike compare` needs pytorch-metric-learning. Install the extra: pip install 'lookalike[train,compare]'."
+        )
+    from training.compare.baselines import CONTENDERS
+    from training.compare.protocol import Asked
+    from training.compare.protocol import compare as compare_on
+    from training.compare.results import conclude
+    from training.config import resolve
+    from training.datasets.labels import read
+
+    names = tuple(CONTENDERS) if losses == "all" else tuple(name.strip() for name in losses.split(","))
+    asked = Asked(names, trials, seeds, full_seeds, minutes, mask)
+    source, config = read(data, _splitting(proportions, split_seed)), resolve(preset, settings)
+    with display.progress(console) as progress:
+        folder = compare_on(source, to, config, asked, progress)
+    found = conclude(folder)
+    _result(as_json, found, lambda: display.compared(console, found))
 
 
 @app.command()

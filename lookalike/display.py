@@ -176,6 +176,43 @@ def _by_class(console: Console, classes: dict[str, dict[str, float]]) -> None:
     console.print(table)
 
 
+def compared(console: Console, found: Mapping[str, Any]) -> None:
+    """A comparison of losses, a table a stage: figures, what SoftTriple has more, and what a run cost."""
+    for stage, each in found["stages"].items():
+        told = f"{stage}: {each['seeds']} seeds, {each['queries']:,} queries of {each['classes']:,} test classes"
+        console.print(_compared(each, told))
+    console.print("In brackets: 95 % intervals over seeds and classes. Bold: SoftTriple is better, or worse, beyond doubt.")
+    for path in found["plots"]:
+        console.print(path, markup=False, soft_wrap=True)
+
+
+def _compared(stage: Mapping[str, Any], title: str) -> Table:
+    masked = any("masked" in each for each in stage["losses"].values())
+    table = Table("loss", title=Text(title), title_justify="left")
+    figures = ("R@1", "MAP@R", *(["R@1 masked"] if masked else []), "SoftTriple has more R@1")
+    for name in (*figures, "seconds", "images/s", "GB", "pairs or triplets"):
+        table.add_column(name, justify="right")
+    for each in stage["losses"].values():
+        shown = [_over_seeds(each["figures"]["recall@1"]), _over_seeds(each["figures"]["map@r"])]
+        shown += [_over_seeds(each["masked"]["recall@1"])] if masked else []
+        forms = {"seconds": "{:,.1f}", "images_per_second": "{:,.0f}", "peak_gb": "{:.2f}", "visited": "{:,.0f}"}
+        costs = ["" if each["cost"][name] is None else form.format(each["cost"][name]) for name, form in forms.items()]
+        table.add_row(each["title"], *shown, _difference(each.get("difference")), *costs)
+    return table
+
+
+def _over_seeds(figure: Mapping[str, float]) -> str:
+    return f"{figure['mean']:.4f} [dim]± {figure['deviation']:.4f}[/]"
+
+
+def _difference(differences: Mapping[str, Any] | None) -> str:
+    if differences is None:
+        return ""
+    low, high = differences["recall@1"]["interval"]
+    told = f"{differences['recall@1']['mean']:+.4f}"
+    return f"{f'[bold]{told}[/]' if low > 0 or high < 0 else told} {_interval((low, high), '+.4f')}"
+
+
 def checked(console: Console, found: dict[str, Any], problems: Sequence[Problem]) -> None:
     """What is in labelled pictures, and all that is wrong with them."""
     console.print(found["source"], markup=False, soft_wrap=True)
@@ -194,6 +231,27 @@ def checked(console: Console, found: dict[str, Any], problems: Sequence[Problem]
         if len(listed) > _SHOWN_PROBLEMS:
             console.print(f"  … and {len(listed) - _SHOWN_PROBLEMS:,} more; all of them with --json")
     console.print(f"{watch.counted(found['errors'], 'error')}, {watch.counted(found['warnings'], 'warning')}.")
+
+
+def audited(console: Console, found: Mapping[str, Any], page: Path | None) -> None:
+    """The first suspects of an audit of labels, how many labels are probably wrong, and what was not judged."""
+    table = Table("row", "picture", "label", "looks like", title=f"{found['judged']:,} labels judged", title_justify="left")
+    for name in ("wrong?", "like its own", "like the other"):
+        table.add_column(name, justify="right")
+    for each in found["suspects"][:_SHOWN_PROBLEMS]:
+        names = (Text(str(each[name]), overflow="fold") for name in ("number", "path", "label", "looks_like"))
+        cosines = (f"{each[name]:.2f}" for name in ("similarity", "similarity_of_other"))
+        table.add_row(*names, f"{each['probability']:.0%}", *cosines)
+    console.print(table)
+    likely = watch.counted(found["likely"], "label")
+    console.print(
+        f"[bold]{likely}[/] likelier wrong than right; about {found['expected']:,.0f} wrong in all, if mistakes are random."
+    )
+    console.print("Where look-alike classes were confused the percentages are too low: then go by the order.")
+    if alone := len(found["not_judged"]):
+        console.print(f"{watch.counted(alone, 'picture')} could not be judged: the only one of its label.")
+    told = f"Pictures of them: {page}" if page else "With --page suspects.html: their pictures, beside those of both labels."
+    console.print(told, markup=False, soft_wrap=True)
 
 
 def warnings(console: Console, problems: Sequence[Problem], source: Path) -> None:

@@ -17,6 +17,8 @@ def fit(
     start: str | Path | None = None,
     final_fit: bool = False,
     resume: bool = False,
+    audit: bool = False,
+    comparison: str | Path | None = None,
     **settings: Any,
 ) -> "Bundle | None":
     """What ``lookalike train`` does, from Python: ``training.fit("shop/", to="shop-bundle", epochs=5)``.
@@ -28,5 +30,13 @@ def fit(
     from .datasets.labels import read
     from .train import Options, train
 
-    options = Options(mask, minutes, None if start is None else Path(start), final_fit, resume)
+    options = Options(
+        mask=mask,
+        minutes=minutes,
+        start=None if start is None else Path(start),
+        final_fit=final_fit,
+        resume=resume,
+        audit=audit,
+        comparison=None if comparison is None else Path(comparison),
+    )
     return train(read(Path(data)), Path(to), resolve(preset, **settings), options)

@@ -24,7 +24,7 @@ from model.encoder import open_encoder
 from model.network import EmbeddingNetwork
 from model.transform import Transform
 
-from . import singles, watch
+from . import audit, singles, watch
 from .calibrate import SIZES, calibrate, some_classes
 from .config import TrainingConfig
 from .datasets import DataError
@@ -39,6 +39,7 @@ from .examples import Examples, of
 from .export import save
 from .plan import Costs, plan
 from .processes import Processes, joined
+from .report import CARD, PAGE, Images, Material, Suspect, report
 from .run import Phase, Run, RunError, asked_to_stop
 from .trainer import Embed, Step, Trained, TrainingDiverged, Validate, architecture, fit
 
@@ -59,7 +60,8 @@ class Audience:
 @dataclass(frozen=True)
 class Options:
     """What is asked for beside the settings. ``minutes``: take the epochs that fit; ``start``: a bundle to start from;
-    ``final_fit``: in the end train anew on all classes; ``memory``: bytes that pixels may take, by default half of the free."""
+    ``final_fit``: in the end train anew on all classes; ``memory``: bytes that pixels may take, by default half of the free;
+    ``audit``: judge the labels that are learnt from, and ``comparison``: a folder of ``compare``; both are for the report."""
 
     mask: str | None = None
     minutes: float | None = None
@@ -67,6 +69,8 @@ class Options:
     final_fit: bool = False
     resume: bool = False
     memory: int | None = None
+    audit: bool = False
+    comparison: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -122,12 +126,14 @@ class _Making:
         self.labels = np.array(data.labels)
         self.rows = {split: np.flatnonzero(np.array(data.table["split"]) == split) for split in SPLITS}
         self.run = Run(to, writes=processes.first)
+        self.comparison = None if options.comparison is None else _comparison(options.comparison)
         self.origin = backbones.origin(config.backbone, config.weights)  # now, while the file is there
 
     def bundle(self) -> Bundle | None:
         self._first(lambda: self.run.begin(self._asked(), self.options.resume))
         self.seen = self._look()
         self.validate = self._validation()
+        self.suspects = self._settled("suspects", self._audit) if self.options.audit else None
         self._settle()
         trained = self._fit("train", self.rows["train"], self.validate)
         made = self._first(lambda: self._measured(trained))
@@ -211,6 +217,20 @@ class _Making:
 
     # Choices
 
+    def _audit(self) -> list[dict[str, Any]]:
+        """Images to learn from whose label is likelier wrong than right, the likeliest first. Before the training, because
+        what has learnt from wrong labels is no judge of them."""
+        rows, progress = self.rows["train"], self.audience.progress
+        looking, judging = (
+            progress.add_task("Auditing labels", total=len(rows)),
+            progress.add_task("Judging", total=audit.STEPS),
+        )
+        network = self.start or EmbeddingNetwork(architecture(self.config), pretrained=True, weights=self.config.weights)
+        seen = audit.features(self.seen.pixels[rows], network, lambda n: progress.advance(looking, n))
+        learn = audit.on_features(seen, self.config)
+        found = audit.judge(self.data.rows(rows.tolist()), learn, self.config.seed, lambda n: progress.advance(judging, n))
+        return [{"row": int(rows[each.row]), "looks_like": each.looks_like} for each in found.suspects(None, audit.LIKELY)]
+
     def _validation(self) -> Validate | None:
         """How good a network is on the validation classes, of which ``_JUDGED`` images at most are looked at; None without."""
         rows = self.rows["validation"]
@@ -290,7 +310,8 @@ class _Making:
         """The bundle of the run that leaves validation and test classes out, with what it is worth."""
         if self.options.final_fit and (self.run.measured / "bundle.json").exists():
             return bundles.load(self.run.measured)
-        return self._save(trained, self.run.measured if self.options.final_fit else self.to, self.rows["train"], self._reports)
+        to = self.run.measured if self.options.final_fit else self.to
+        return self._save(trained, to, self.rows["train"], lambda bundle: self._reports(bundle, trained))
 
     def _final(self, final: Trained, trained: Trained) -> Bundle:
         """The bundle of the run on all classes, with the figures of the other one."""
@@ -299,6 +320,7 @@ class _Making:
             "run": {"trained_on": ["train"], "fingerprint": measured.fingerprint, "epoch": trained.epoch}
         }
         found: dict[str, Any] = {"metrics.json": figures}
+        found |= {name: (measured.path / name).read_text(encoding="utf-8") for name in (PAGE, CARD)}
         if (calibrated := confidence.load(measured)) is not None:
             found[confidence.FILE] = calibrated.model_dump()
         return self._save(final, self.to, np.arange(len(self.data)), lambda _: found)
@@ -330,7 +352,7 @@ class _Making:
             reports=lambda bundle: {"history.jsonl": history, "progress.html": page, **reports(bundle)},
         )
 
-    def _reports(self, bundle: Bundle) -> dict[str, Any]:
+    def _reports(self, bundle: Bundle, trained: Trained) -> dict[str, Any]:
         """What the finished bundle is worth: its calibration, and its figures on the test classes beside its backbone's."""
         validation, test = self.rows["validation"], self.rows["test"]
         fillers = some_classes(self.rows["train"], self.labels, int((max(SIZES) - 1) * len(validation)))
@@ -349,7 +371,29 @@ class _Making:
             calibration=found,
             advance=lambda n: progress.advance(task, n),
         )
-        return {"metrics.json": measured.figures} | ({} if found is None else {confidence.FILE: found.model_dump()})
+        files = {"metrics.json": measured.figures} | ({} if found is None else {confidence.FILE: found.model_dump()})
+        return files | report(
+            Material(
+                manifest=bundle.manifest,
+                history=self.run.history,
+                evaluation=measured,
+                test=self._images(test),
+                learnt=self._images(self.rows["train"]),
+                centers=trained.centers,
+                classes=self._examples(self.rows["train"]).classes,
+                embed=encoder.encode,
+                root=self.data.root,
+                suspects=None if self.suspects is None else [self._suspect(**each) for each in self.suspects],
+                comparison=self.comparison,
+                final_fit=self.options.final_fit,
+            )
+        )
+
+    def _suspect(self, row: int, looks_like: str) -> Suspect:
+        return Suspect(self.seen.pixels[row], self.data.table["path"][row], self.data.labels[row], looks_like)
+
+    def _images(self, rows: np.ndarray) -> Images:
+        return Images(self.seen.pixels, rows, self.data.rows(rows.tolist()).table)
 
 
 def _at_fixed_size(config: TrainingConfig) -> TrainingConfig:
@@ -357,6 +401,14 @@ def _at_fixed_size(config: TrainingConfig) -> TrainingConfig:
     if architecture(config).input_size is None:
         return config
     return config.model_copy(update={"train_size": config.image_size, "first_size": None})
+
+
+def _comparison(folder: Path) -> dict[str, Any]:
+    """What ``compare`` found there."""
+    try:
+        return json.loads((folder / "comparison.json").read_text())["stages"]
+    except (OSError, ValueError, KeyError, TypeError) as failure:
+        raise DataError(f"{folder} holds no finished comparison. Make one with `lookalike compare`.") from failure
 
 
 def metrics(bundle: Bundle) -> dict[str, Any]:
