@@ -13,7 +13,7 @@ TORCH_INDEX ?=
 bin := .venv/bin
 pip_install := $(bin)/pip install --disable-pip-version-check -q -c constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
-.PHONY: demo test lint bench bench-training prove-training up screenshot clean
+.PHONY: demo test lint bench bench-training bench-compare bench-peers prove-training up screenshot clean
 
 demo: demo/bundle/bundle.json
 	$(bin)/lookalike index demo/emoji --origin gallery --bundle demo/bundle --to demo/collection
@@ -46,6 +46,20 @@ bench-training: .venv/dev
 prove-training: .venv/dev
 	$(bin)/python -m bench.training kills --count 30 --seed $(or $(SEED),$(shell date +%s))
 
+# an hour and a half; killed, it goes on where it was
+bench-peers: .venv/dev
+	$(bin)/python -m bench.peers
+	$(bin)/python -m bench.peers --table
+
+# six hours; killed, it goes on where it was
+bench-compare: build/emoji/labels.csv build/icons/labels.csv
+	$(bin)/python -m bench.audit
+	$(bin)/lookalike compare --data build/emoji --mask family --to build/bench/compare-emoji
+	$(bin)/lookalike compare --data build/icons --mask family --to build/bench/compare-icons
+
+build/%/labels.csv: | .venv/dev
+	$(bin)/lookalike data $* --to build/$*
+
 up: demo/bundle/bundle.json
 	mkdir -p demo/collection
 	$(eval compose := $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose))
@@ -64,7 +78,7 @@ demo/emoji/labels.csv: | .venv/train
 	$(bin)/lookalike data emoji --to demo/emoji
 
 demo/bundle/bundle.json: demo/emoji/labels.csv | .venv/train
-	$(bin)/lookalike train --data demo/emoji --to demo/bundle --mask family $(if $(wildcard demo/bundle.run/*.checkpoint),--resume)
+	$(bin)/lookalike train --data demo/emoji --to demo/bundle --mask family --audit $(if $(wildcard demo/bundle.run/*.checkpoint),--resume)
 
 .venv/train: pyproject.toml constraints.txt | .venv/bin/python
 	$(pip_install) -e '.[train]'
