@@ -6,6 +6,7 @@ from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -25,6 +26,7 @@ FIGURES = {
     "mrr": "MRR",
     "nmi": "NMI",
 }
+_COMPARED = ("recall@1", "map@r")
 _SHOWN_PROBLEMS, _SHOWN_CLASSES = 20, 15
 _BARS = "▁▂▃▄▅▆▇█"
 
@@ -177,40 +179,54 @@ def _by_class(console: Console, classes: dict[str, dict[str, float]]) -> None:
 
 
 def compared(console: Console, found: Mapping[str, Any]) -> None:
-    """A comparison of losses, a table a stage: figures, what SoftTriple has more, and what a run cost."""
+    """A comparison of losses, for each stage: what SoftTriple has more, further figures, and what a run cost."""
     for stage, each in found["stages"].items():
         told = f"{stage}: {each['seeds']} seeds, {each['queries']:,} queries of {each['classes']:,} test classes"
-        console.print(_compared(each, told))
-    console.print("In brackets: 95 % intervals over seeds and classes. Bold: SoftTriple is better, or worse, beyond doubt.")
+        console.print(_beside(each["losses"], told, "figures", "difference"))
+        if any("masked" in loss for loss in each["losses"].values()):
+            console.print(_beside(each["losses"], "the same, masked", "masked", "masked_difference"))
+        console.print(_costs(each["losses"]))
+    console.print("± over seeds; 95 % intervals over seeds and classes. Bold: SoftTriple is better, or worse, beyond doubt.")
     for path in found["plots"]:
         console.print(path, markup=False, soft_wrap=True)
 
 
-def _compared(stage: Mapping[str, Any], title: str) -> Table:
-    masked = any("masked" in each for each in stage["losses"].values())
-    table = Table("loss", title=Text(title), title_justify="left")
-    figures = ("R@1", "MAP@R", *(["R@1 masked"] if masked else []), "SoftTriple has more R@1")
-    for name in (*figures, "seconds", "images/s", "GB", "pairs or triplets"):
-        table.add_column(name, justify="right")
-    for each in stage["losses"].values():
-        shown = [_over_seeds(each["figures"]["recall@1"]), _over_seeds(each["figures"]["map@r"])]
-        shown += [_over_seeds(each["masked"]["recall@1"])] if masked else []
-        forms = {"seconds": "{:,.1f}", "images_per_second": "{:,.0f}", "peak_gb": "{:.2f}", "visited": "{:,.0f}"}
-        costs = ["" if each["cost"][name] is None else form.format(each["cost"][name]) for name, form in forms.items()]
-        table.add_row(each["title"], *shown, _difference(each.get("difference")), *costs)
+def _beside(losses: Mapping[str, Any], title: str, figures: str, difference: str) -> Table:
+    """Within 80 columns, and so are its costs."""
+    table = _plain("loss", "R@1", "MAP@R", "SoftTriple has more R@1", title=title)
+    for each in losses.values():
+        shown = [f"{each[figures][name]['mean']:.3f} [dim]± {each[figures][name]['deviation']:.3f}[/]" for name in _COMPARED]
+        table.add_row(each["title"], *shown, _difference(each.get(difference)))
     return table
-
-
-def _over_seeds(figure: Mapping[str, float]) -> str:
-    return f"{figure['mean']:.4f} [dim]± {figure['deviation']:.4f}[/]"
 
 
 def _difference(differences: Mapping[str, Any] | None) -> str:
     if differences is None:
         return ""
     low, high = differences["recall@1"]["interval"]
-    told = f"{differences['recall@1']['mean']:+.4f}"
-    return f"{f'[bold]{told}[/]' if low > 0 or high < 0 else told} {_interval((low, high), '+.4f')}"
+    told = f"{differences['recall@1']['mean']:+.3f}"
+    return f"{f'[bold]{told}[/]' if low > 0 or high < 0 else told} {_interval((low, high), '+.3f')}"
+
+
+def _costs(losses: Mapping[str, Any]) -> Table:
+    """``tuples``: pairs or triplets that a loss was given."""
+    table = _plain("loss", "R@2", "R@4", "R@8", "R-prec.", "s", "img/s", "GB", "tuples")
+    forms = {"seconds": "{:,.1f}", "images_per_second": "{:,.0f}", "peak_gb": "{:.2f}"}
+    for each in losses.values():
+        shown = [f"{each['figures'][name]['mean']:.3f}" for name in ("recall@2", "recall@4", "recall@8", "r_precision")]
+        shown += ["" if each["cost"][name] is None else form.format(each["cost"][name]) for name, form in forms.items()]
+        visited = each["cost"]["visited"]
+        table.add_row(each["title"], *shown, "none" if visited is None else f"{visited / 1e6:,.1f} M")
+    return table
+
+
+def _plain(first: str, *others: str, title: str = "") -> Table:
+    heading = Text(title, style="bold") if title else None
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), title=heading, title_justify="left")
+    table.add_column(first, no_wrap=True)
+    for name in others:
+        table.add_column(name, justify="right", no_wrap=True)
+    return table
 
 
 def checked(console: Console, found: dict[str, Any], problems: Sequence[Problem]) -> None:
@@ -235,13 +251,14 @@ def checked(console: Console, found: dict[str, Any], problems: Sequence[Problem]
 
 def audited(console: Console, found: Mapping[str, Any], page: Path | None) -> None:
     """The first suspects of an audit of labels, how many labels are probably wrong, and what was not judged."""
-    table = Table("row", "picture", "label", "looks like", title=f"{found['judged']:,} labels judged", title_justify="left")
-    for name in ("wrong?", "like its own", "like the other"):
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), title=f"{found['judged']:,} labels judged", title_justify="left")
+    for name in ("row", "wrong?"):
         table.add_column(name, justify="right")
+    for name in ("picture", "label", "looks like"):
+        table.add_column(name, overflow="fold")
     for each in found["suspects"][:_SHOWN_PROBLEMS]:
-        names = (Text(str(each[name]), overflow="fold") for name in ("number", "path", "label", "looks_like"))
-        cosines = (f"{each[name]:.2f}" for name in ("similarity", "similarity_of_other"))
-        table.add_row(*names, f"{each['probability']:.0%}", *cosines)
+        names = (Text(each[name]) for name in ("path", "label", "looks_like"))
+        table.add_row(str(each["number"]), f"{each['probability']:.0%}", *names)
     console.print(table)
     likely = watch.counted(found["likely"], "label")
     console.print(

@@ -155,6 +155,50 @@ def test_figures_of_classes_that_the_start_had_seen_are_called_too_good(console:
     assert "These figures may be too good" in " ".join(text(console).split())
 
 
+# A comparison of losses, and an audit of labels
+
+
+def loss(title: str, first: float, less: tuple[float, float, float] | None = None, visited: float | None = None) -> dict:
+    figures = {f"recall@{k}": {"mean": first + k / 100, "deviation": 0.0123} for k in (1, 2, 4, 8)}
+    figures |= {name: {"mean": first / 2, "deviation": 0.004} for name in ("map@r", "r_precision")}
+    cost = {"seconds": 1234.56, "images_per_second": 20_293.7, "peak_gb": None, "visited": visited}
+    found = {"title": title, "figures": figures, "masked": figures, "cost": cost}
+    if less is None:
+        return found
+    difference = {"recall@1": {"mean": less[0], "interval": less[1:]}}
+    return found | {"difference": difference, "masked_difference": difference}
+
+
+def test_a_comparison_fits_into_80_columns(console: Console) -> None:
+    losses = {
+        "softtriple": loss("SoftTriple", 0.8),
+        "softmax": loss("normalised softmax", 0.78, (0.02, 0.01, 0.03)),
+        "contrastive": loss("contrastive", 0.79, (0.011, -0.001, 0.023), visited=8_064_000.0),
+    }
+    stage = {"seeds": 10, "queries": 7_506, "classes": 800, "losses": losses}
+    display.compared(console, {"stages": {"heads": stage}, "plots": ["/plots/heads.png"]})
+    shown = text(console)
+    assert "…" not in shown and "heads: 10 seeds, 7,506 queries of 800 test classes" in shown
+    for row in (
+        r"normalised softmax +0\.790 ± 0\.012 +0\.390 ± 0\.004 +\+0\.020 \+0\.010 to \+0\.030",
+        r"contrastive +0\.800 ± 0\.012 +0\.395 ± 0\.004 +\+0\.011 -0\.001 to \+0\.023",
+        r"contrastive +0\.810 +0\.830 +0\.870 +0\.395 +1,234\.6 +20,294 +8\.1 M",
+        r"SoftTriple +0\.820 +0\.840 +0\.880 +0\.400 +1,234\.6 +20,294 +none",
+    ):
+        assert re.search(row, shown), (row, shown)
+    assert shown.count("+0.030") == 2, "once masked"
+
+
+def test_suspects_keep_their_names_and_fit(console: Console) -> None:
+    suspect = {"number": 14_907, "path": f"{ODD}/" + "long/" * 30, "label": ODD, "looks_like": "b" * 90, "probability": 0.987}
+    found = {"judged": 12_345, "suspects": [suspect] * 3, "likely": 2, "expected": 2.2, "not_judged": [{}]}
+    display.audited(console, found, Path("suspects.html"))
+    shown = text(console)
+    assert squeezed(shown).count("long/" * 3) and "99%" in shown and "14907" in shown
+    assert shown.count("[red]x[/]") and "12,345 labels judged" in shown
+    assert "1 picture could not be judged" in shown and "Pictures of them: suspects.html" in shown
+
+
 # A training
 
 
