@@ -174,7 +174,7 @@ def gather(material: Material) -> Facts:
         tables.append(_table(figures["masked"], figures.get("backbone", {}).get("masked"), figures["masked"]["by"]))
     learnt = int(training.get("classes") or len(material.classes)), int(training.get("images") or len(material.learnt))
     tested = figures["classes"], figures["queries"], figures["distractors"]
-    seconds = number(training.get("seconds"))
+    seconds = number(training.get("seconds")) or None  # the head alone takes too little to tell
     centers = material.centers
     return Facts(
         name=manifest.name,
