@@ -60,6 +60,8 @@ def test_a_trained_bundle_is_complete(bundle: Bundle) -> None:
         "metrics.json",
         "history.jsonl",
         "progress.html",
+        "report.html",
+        "MODEL_CARD.md",
     }
     assert bundle.manifest.origin.startswith("EfficientNet-Lite0")
 

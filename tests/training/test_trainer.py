@@ -18,6 +18,7 @@ from training.config import TrainingConfig
 from training.datasets.labels import read
 from training.datasets.pixels import look
 from training.examples import Examples, of
+from training.losses import SoftTriple
 from training.run import Phase, Run
 from training.trainer import Embed, Listener, Step, TooLittleMemory, TrainingDiverged, fit, running_mean
 
@@ -363,7 +364,7 @@ def test_a_loss_that_is_no_number_is_told_with_step_epoch_and_files(
     run = Run(tmp_path / "new")
     run.begin({}, resume=False)
     monkeypatch.setattr("training.run.KEEP_EVERY", -1.0)
-    monkeypatch.setattr(trainer.SoftTriple, "forward", failing_after(STEPS + 1, trainer.SoftTriple.forward))
+    monkeypatch.setattr(SoftTriple, "forward", failing_after(STEPS + 1, SoftTriple.forward))
     with pytest.raises(TrainingDiverged) as caught:
         fit(examples, changed(epochs=2), listener=Phase(run, "train"))
     said = str(caught.value)
