@@ -3,7 +3,6 @@
 import json
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_watch import Page as Parsed
 
 from training.audit import FOLDS, LIKELY, ROUNDS, STEPS, Audit, audit, fit, folds, judge, on_features
 from training.config import TrainingConfig
@@ -230,30 +230,7 @@ def test_progress_is_told(mislabelled: Dataset, audited: Audit) -> None:
     assert again.figures() == audited.figures()
 
 
-class Page(HTMLParser):
-    """Tags must close in the order in which they were opened."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self.feed(html)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attributes)))
-        if tag not in {"meta", "link", "img"}:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if self.open[-1:] != ["style"]:
-            self.text += data
-
+class Page(Parsed):
     def pictures(self) -> list[str]:
         return [str(found["src"]) for tag, found in self.tags if tag == "img" and "webp" in str(found["src"])]
 
