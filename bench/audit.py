@@ -1,7 +1,7 @@
 """Are wrong labels found? A share of the labels of the emoji's training classes is changed at random, and audited.
 
 Two kinds of mistake: ``any`` other label, and a ``similar`` one, of the five classes whose mean features are nearest. Counted:
-the share of wrong labels among the first N, where N were changed (precision@N), AUROC, how many the audit expects, how many it
+the share of wrong labels among the first N, where N were changed (P@N), AUROC, how many the audit expects, how many it
 holds for likelier wrong than right and how many of these were changed, and of how many changed ones it tells the true class.
 Images of classes of which nothing else is left are not judged. ``none``: labels as they are. Keeps build/bench/audit.json.
 Run: python -m bench.audit [--seeds 3] [--share 0.05] [--every 1]
@@ -35,7 +35,7 @@ FILE = Path("build/bench/audit.json")
 KINDS = ("any", "similar")
 NEAREST = 5
 TOLD = {
-    "precision@N": "precision_at_n",
+    "P@N": "precision_at_n",
     "AUROC": "auroc",
     "changed": "changed",
     "expected": "expected",

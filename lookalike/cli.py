@@ -183,6 +183,7 @@ def train(
     _need_training("train")
     from training.config import resolve
     from training.datasets.labels import read
+    from training.evaluate import start_saw_tests
     from training.train import Audience, Options, metrics
     from training.train import train as train_on
 
@@ -202,10 +203,8 @@ def train(
         bundle = train_on(source, to, config, options, audience)
     if bundle is None:  # one of several processes, and not the one that writes
         return
-    record = bundle.manifest.training or {}
-    # The figures of a final fit are of the run before it, which may have started from what had seen the test classes.
-    seen = bool(record["from"] and record["from"]["saw_tests"])
-    found = metrics(bundle) | {"centers": record["centers"], "saw_tests": seen}
+    learnt = {"centers": (bundle.manifest.training or {})["centers"], "saw_tests": start_saw_tests(bundle.manifest)}
+    found = metrics(bundle) | learnt
     _result(as_json, found, lambda: display.figures(console, found))
 
 
@@ -296,8 +295,9 @@ def bundle(
     _need_training("bundle")
     from model.transform import Transform
     from training.export import untrained
+    from training.report import of_backbone
 
-    made = untrained(to, Transform(size=size), backbone, weights=weights, pooling=pooling)
+    made = untrained(to, Transform(size=size), backbone, weights=weights, pooling=pooling, reports=of_backbone)
     console.print(f"{to}: {made.manifest.architecture.backbone}, {made.manifest.architecture.dim} dimensions.")
 
 
@@ -348,9 +348,10 @@ def up(
             _need_training("up without --bundle")
             from model.transform import Transform
             from training.export import untrained
+            from training.report import of_backbone
 
             console.print("Preparing the network …")
-            untrained(bundle, Transform())
+            untrained(bundle, Transform(), reports=of_backbone)
     display.report(console, _index(folder, bundle, collection, None, False, "auto", "f32"))
     _serve(collection=collection, host=host, port=port)
 

@@ -67,6 +67,12 @@ def saw_tests(bundle: Manifest, data: Dataset) -> bool:
     return learnt.get("saw_tests", False) or learnt.get("splitting") != (data.splitting and data.splitting.model_dump())
 
 
+def start_saw_tests(bundle: Manifest) -> bool:
+    """The same of the bundle that ``bundle`` started from. Where a final fit followed, the figures are those of the training
+    before it, which only such a start can have spoilt."""
+    return bool(((bundle.training or {}).get("from") or {}).get("saw_tests"))
+
+
 def check(columns: Columns, mask: str | None = None, source: object = "The data") -> None:
     """Raises ``DataError`` when there is nothing to measure: to be told before a training, not after it.
 

@@ -16,6 +16,7 @@ from model.network import architecture as architecture_of
 from model.transform import RULES, Transform
 
 AGREEMENT_IMAGES = 200
+Reports = Callable[[Bundle], Mapping[str, Any]]  # texts and what is to be JSON, by names of files
 
 
 def untrained(
@@ -27,15 +28,17 @@ def untrained(
     weights: str = "",
     pooling: Pooling = "avg",
     onnx: bool = True,
+    reports: Reports | None = None,
 ) -> Bundle:
     """A bundle of a backbone as it is, without a head: image search for people who have no labels.
 
-    ``weights``: a file to take instead of what the backbone's name stands for. ``onnx``: see ``save``. Raises
+    ``weights``: a file to take instead of what the backbone's name stands for. ``onnx``, ``reports``: see ``save``. Raises
     ``BackboneError``.
     """
     architecture = architecture_of(backbone, dim=None, pooling=pooling, image_size=transform.size)
     network = EmbeddingNetwork(architecture, pretrained=True, weights=weights)
-    return save(network, architecture, transform, to, origin=backbones.origin(backbone, weights), sample=sample, onnx=onnx)
+    origin = backbones.origin(backbone, weights)
+    return save(network, architecture, transform, to, origin=origin, sample=sample, onnx=onnx, reports=reports)
 
 
 def save(
@@ -50,7 +53,7 @@ def save(
     onnx: bool = True,
     training: dict[str, Any] | None = None,
     sample: np.ndarray | None = None,
-    reports: Callable[[Bundle], Mapping[str, Any]] | None = None,
+    reports: Reports | None = None,
 ) -> Bundle:
     """Write the bundle ``to`` in one piece.
 

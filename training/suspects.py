@@ -1,7 +1,4 @@
-"""An audit and its data in, a page out: each suspect beside pictures of its own class and of the class that it looks like.
-
-The page is whole in itself: pictures and all, it asks nobody for anything, so it can be sent and printed.
-"""
+"""An audit and its data in, a page out: each suspect beside pictures of its own class and of the class that it looks like."""
 
 import io
 from base64 import b64encode
@@ -17,7 +14,7 @@ from model.transform import Transform
 from .audit import LIKELY, MOST, Audit, Suspect
 from .datasets.labels import Dataset
 from .datasets.pixels import look
-from .watch import ICON, STYLE
+from .page import whole
 
 _EXAMPLES = 4  # of a class
 _SIZE = 144  # pixels of a picture: sharp on a phone
@@ -38,29 +35,13 @@ def page(audit: Audit, data: Dataset, most: int | None = MOST) -> str:
         _section("Next in order", _NEXT, others, examples, pictures),
     ]
     title = f"{audit.likely:,} of {int(audit.judged.sum()):,} labels look{'s' if audit.likely == 1 else ''} wrong"
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1, viewport-fit=cover">
-<meta name="color-scheme" content="light dark">
-<title>{title} · {escape(data.root.name)} · Lookalike</title>
-<link rel="icon" href="data:image/svg+xml;base64,{ICON}">
-<style>{STYLE}{_STYLE}</style>
-</head>
-<body>
-<header><img src="data:image/svg+xml;base64,{ICON}" alt="" width="26" height="26"> Lookalike</header>
-<main>
-<section class="head"><h1>{title}</h1><p>{escape(data.root.name)}</p></section>
+    content = f"""<section class="head"><h1>{title}</h1><p>{escape(data.root.name)}</p></section>
 {_tiles(audit)}
 {"".join(sections)}
 {_not_judged(audit)}
-<section class="card about"><h2>What the figures mean</h2>{_ABOUT}</section>
-</main>
-<footer>Nothing was changed: whether a label is wrong is for people to say.</footer>
-</body>
-</html>
-"""
+<section class="card about"><h2>What the figures mean</h2>{_ABOUT}</section>"""
+    footer = "Nothing was changed: whether a label is wrong is for people to say."
+    return whole(f"{title} · {data.root.name}", content, style=_STYLE, footer=footer)
 
 
 def _examples(audit: Audit, suspect: Suspect) -> tuple[list[int], list[int]]:
@@ -161,9 +142,6 @@ _ABOUT = """
 <p><b>The probability</b> follows from the similarities to all labels, and supposes that a wrong label could be any other. Where
 people confused labels that look the same, it is far too low, and the order tells more. A picture that is unlike the others of
 its label, but right, can be listed too.</p>"""
-
-
-# The look: the colours and the letters of the training's page
 
 
 _STYLE = """

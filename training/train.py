@@ -39,7 +39,7 @@ from .examples import Examples, of
 from .export import save
 from .plan import Costs, plan
 from .processes import Processes, joined
-from .report import CARD, PAGE, Images, Material, Suspect, report
+from .report import CARD, PAGE, Images, Material, report
 from .run import Phase, Run, RunError, asked_to_stop
 from .trainer import Embed, Step, Trained, TrainingDiverged, Validate, architecture, fit
 
@@ -383,14 +383,17 @@ class _Making:
                 classes=self._examples(self.rows["train"]).classes,
                 embed=encoder.encode,
                 root=self.data.root,
-                suspects=None if self.suspects is None else [self._suspect(**each) for each in self.suspects],
+                suspects=self._suspects(),
                 comparison=self.comparison,
                 final_fit=self.options.final_fit,
             )
         )
 
-    def _suspect(self, row: int, looks_like: str) -> Suspect:
-        return Suspect(self.seen.pixels[row], self.data.table["path"][row], self.data.labels[row], looks_like)
+    def _suspects(self) -> list[tuple[int, str]] | None:
+        if self.suspects is None:
+            return None
+        places = np.searchsorted(self.rows["train"], [each["row"] for each in self.suspects])
+        return [(int(place), each["looks_like"]) for place, each in zip(places, self.suspects, strict=True)]
 
     def _images(self, rows: np.ndarray) -> Images:
         return Images(self.seen.pixels, rows, self.data.rows(rows.tolist()).table)

@@ -19,6 +19,7 @@ from training.datasets.labels import read
 def test_bundle_index_and_evaluate(run, emoji_slice, tmp_path):
     bundle, collection = tmp_path / "bundle", tmp_path / "collection"
     assert run("bundle", "--to", str(bundle), "--size", "96").returncode == 0
+    assert "What it is for" in (bundle / "MODEL_CARD.md").read_text()
 
     first = run("index", str(emoji_slice), "--bundle", str(bundle), "--to", str(collection), "--json")
     report = json.loads(first.stdout)

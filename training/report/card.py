@@ -2,7 +2,9 @@
 Model Reporting", 2019."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+
+from model.bundle import Manifest
 
 from ..watch import counted, duration
 from .facts import Estimate, Facts, Table
@@ -19,13 +21,37 @@ def card(facts: Facts) -> str:
         ("How it was trained", _training(facts)),
         ("What it is worth", list(_figures(facts))),
         ("Where it fails", list(_failures(facts))),
-        ("How to use it", _usage(facts)),
+        ("How to use it", list(_USAGE)),
     ]
+    return _written(sections)
+
+
+def _written(sections: Sequence[tuple[str, list[str]]]) -> str:
     written = [
         f"{'#' if place == 0 else '##'} {plain(title)}\n\n" + "\n\n".join(parts)
         for place, (title, parts) in enumerate(sections)
     ]
     return "\n\n".join(written) + "\n"
+
+
+def card_of_backbone(manifest: Manifest) -> str:
+    """Of a bundle that learnt nothing: no figure can be given."""
+    size, known = manifest.transform.size, manifest.architecture
+    kind = f"It is {known.backbone} as it is, without any training on labels of yours."
+    purpose = (
+        "Given a picture, find those that look alike. The network turns a picture of "
+        f"{size} × {size} pixels into a vector of {known.dim:,} numbers. What counts as alike is what helped it to tell the "
+        "classes apart that its weights were made for, mostly those of ImageNet: things and animals in photographs."
+    )
+    return _written(
+        [
+            (manifest.name, [kind]),
+            ("What it is for", [purpose, _NOT_FOR]),
+            ("What it learnt from", [_started(manifest.origin)]),
+            ("What it is worth", [_UNMEASURED]),
+            ("How to use it", list(_USAGE)),
+        ]
+    )
 
 
 def plain(text: object) -> str:
@@ -42,8 +68,7 @@ def _use(facts: Facts) -> list[str]:
         "Given a picture, find those that show the same kind of thing. The network turns a picture of "
         f"{facts.size} × {facts.size} pixels into a vector of {facts.dim} numbers; the nearer two vectors, the more alike the "
         "pictures. What counts as alike it learnt from the labels of the data below: use it on pictures of that sort.",
-        "It is not for deciding about people, for recognising faces, or for anything where a wrong hit does harm that nobody "
-        "looks at first. On pictures of another sort than those it learnt from, its figures and its confidence say nothing.",
+        f"{_NOT_FOR} On pictures of another sort than those it learnt from, its figures and its confidence say nothing.",
     ]
 
 
@@ -56,7 +81,7 @@ def _data(facts: Facts) -> list[str]:
     parts = [f"Licences of the images, as the data set states them: {licences}."] if licences else []
     if facts.licences.files:
         parts.append(f"The data set's folder says more in {', '.join(map(plain, facts.licences.files))}.")
-    return [said, " ".join(parts), f"Weights that it started from: {_escaped(facts.origin) or 'not stated'}."]
+    return [said, " ".join(parts), _started(facts.origin)]
 
 
 def _training(facts: Facts) -> list[str]:
@@ -118,9 +143,20 @@ def _failures(facts: Facts) -> Iterator[str]:
     )
 
 
-def _usage(facts: Facts) -> list[str]:
-    return [
-        "```sh\nlookalike index pictures/ --bundle this-bundle --to collection   # find and encode all pictures of a folder\n"
-        "lookalike serve collection                                       # a page and POST /search\n```",
-        "Vectors can be compared only with those of a bundle that has the same fingerprint; it is in `bundle.json`.",
-    ]
+def _started(origin: str) -> str:
+    return f"Weights that it started from: {_escaped(origin) or 'not stated'}."
+
+
+_NOT_FOR = (
+    "It is not for deciding about people, for recognising faces, or for anything where a wrong hit does harm that nobody "
+    "looks at first."
+)
+_UNMEASURED = (
+    "That depends on your pictures, and was not measured. `lookalike evaluate this-bundle --data your-labels` does, and "
+    "`lookalike train` learns from your labels what counts as alike; hits have no confidence before that."
+)
+_USAGE = (
+    "```sh\nlookalike index pictures/ --bundle this-bundle --to collection   # find and encode all pictures of a folder\n"
+    "lookalike serve collection                                       # a page and POST /search\n```",
+    "Vectors can be compared only with those of a bundle that has the same fingerprint; it is in `bundle.json`.",
+)

@@ -9,13 +9,12 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from torch import Tensor
 
 from model.bundle import Manifest
 
 from ..calibrate import Reliability
-from ..evaluate import Evaluation, Measurement
+from ..evaluate import Evaluation, Measurement, start_saw_tests
 from ..watch import counted, duration, number
 from . import answers, modes, origins, projection
 from .answers import Answer, Confusion
@@ -40,22 +39,13 @@ _SUSPECTS = 24
 
 
 @dataclass(frozen=True)
-class Suspect:
-    """An image whose label may be wrong: ``seems`` is the label of what it looks like."""
-
-    pixels: np.ndarray
-    file: str
-    label: str
-    seems: str
-
-
-@dataclass(frozen=True)
 class Material:
     """What a training left behind.
 
     ``test``: the images that ``evaluation`` measured, ``learnt``: those that were learnt from. ``centers`` [C, K, D] of the
     ``classes``, labels of ``learnt``; None where the loss has none. ``embed`` is the bundle's own encoder. ``root``: the data
-    set's folder. ``suspects``: None where nobody looked for them. ``comparison``: as ``compare.results`` returns it.
+    set's folder. ``suspects``: places in ``learnt`` of images whose label may be wrong, and the label that each looks like;
+    None where nobody looked for them. ``comparison``: as ``compare.results`` returns it.
     ``final_fit``: the bundle is going to learn from all classes, and this is the one that was measured instead.
     """
 
@@ -68,7 +58,7 @@ class Material:
     classes: tuple[str, ...]
     embed: Embed
     root: Path
-    suspects: Sequence[Suspect] | None = None
+    suspects: Sequence[tuple[int, str]] | None = None
     comparison: Record | None = None
     final_fit: bool = False
 
@@ -195,7 +185,7 @@ def gather(material: Material) -> Facts:
         portraits=None if centers is None else modes.portraits(centers, material.classes, material.learnt, material.embed),
         map=projection.projected(measured, material.test, material.embed),
         reliability=material.evaluation.reliability,
-        suspects=[_suspect(each, material.learnt) for each in (material.suspects or ())[:_SUSPECTS]],
+        suspects=_suspects(material.suspects or (), material.learnt),
         suspected=None if material.suspects is None else len(material.suspects),
         stages=tuple(_stages(material.comparison or {})),
         settings=origins.settings(training.get("config", {})),
@@ -211,8 +201,7 @@ def _summary(material: Material, learnt: tuple[int, int], first: Row, seconds: f
     figures, classes = material.evaluation.figures, set(material.classes)
     known = len(classes.intersection(material.test.columns["label"]))
     seen = "none of which it had learnt from" if not known else f"{known:,} of which it had learnt from"
-    start = (material.manifest.training or {}).get("from") or {}
-    if start.get("saw_tests"):
+    if start_saw_tests(material.manifest):
         seen += ", but the bundle that it started from may have, so these figures are too good"
     yield f"This network learnt from {counted(learnt[1], 'image')} of {counted(learnt[0], 'class', 'es')}."
     tested = f"{counted(figures['queries'], 'image')} of {counted(figures['classes'], 'class', 'es')}"
@@ -274,9 +263,8 @@ def _worst(measured: Measurement, images: Images) -> list[tuple[str, float, floa
     return [(images.names[label], each["recall@1"], each["map@r"], int(each["queries"])) for label, each in by_class[:_WORST]]
 
 
-def _suspect(suspect: Suspect, learnt: Images) -> tuple[Picture, str]:
-    name, seems = (learnt.names.get(label, label) for label in (suspect.label, suspect.seems))
-    return Picture(suspect.pixels, name, suspect.file), seems
+def _suspects(suspects: Sequence[tuple[int, str]], learnt: Images) -> list[tuple[Picture, str]]:
+    return [(learnt.picture(place), learnt.names.get(label, label)) for place, label in suspects[:_SUSPECTS]]
 
 
 def _stages(comparison: Record) -> Iterator[Stage]:

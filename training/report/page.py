@@ -6,6 +6,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from .. import watch
+from ..page import whole
 from ..watch import duration
 from . import drawings
 from .facts import Facts
@@ -27,13 +28,13 @@ def page(facts: Facts) -> str:
     """At most 5 MB, whatever was learnt from."""
     pictures = album(facts.pictures())
     style = Path(__file__).with_name("page.css").read_text()
-    return _TEMPLATES.get_template("page.html.jinja").render(
+    content = _TEMPLATES.get_template("page.html.jinja").render(
         facts=facts,
         album=pictures,
         bar=drawings.bar,
         reliability=drawings.reliability,
         map=drawings.map_of(facts.map, pictures) if facts.map else None,
         charts=Markup(watch.charts(facts.history)),
-        icon=Markup(watch.ICON),
-        style=Markup(watch.STYLE + style),
     )
+    made = f"Measured network {facts.fingerprint[:16]} · {facts.dim} dimensions · how to use the bundle is in MODEL_CARD.md"
+    return whole(f"{short(facts.name)} · report", content, style=style, footer=made, state="finished")

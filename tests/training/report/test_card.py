@@ -8,7 +8,7 @@ import pytest
 
 from training.calibrate import Reliability
 from training.report import Material, gather
-from training.report.card import card, plain
+from training.report.card import card, card_of_backbone, plain
 from training.report.facts import Facts
 
 
@@ -35,6 +35,18 @@ def test_the_card_has_its_sections_and_figures(facts: Facts):
     assert facts.origin.split()[0] in text
     assert "Licences of the images, as the data set states them: not stated." in text
     assert "`epochs = 2`" in text and "Its confidence was not measured." in text
+
+
+def test_a_backbone_as_it_is_promises_no_figures(material: Material):
+    text = card_of_backbone(material.manifest.model_copy(update={"name": "as_it is", "training": None}))
+    assert text.startswith("# as\\_it is\n")
+    assert re.findall("^## (.*)$", text, re.MULTILINE) == [
+        "What it is for",
+        "What it learnt from",
+        "What it is worth",
+        "How to use it",
+    ]
+    assert material.manifest.origin.split()[0] in text and "was not measured" in text
 
 
 def test_tables_have_as_many_cells_in_every_row(facts: Facts):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from training.evaluate import Measurement, measure
-from training.report import Images, Material, Suspect, gather
+from training.report import Images, Material, gather
 from training.report.answers import by_quality, confused
 from training.report.facts import Estimate, _gain, _of_hundred
 from training.report.modes import portraits
@@ -177,7 +177,7 @@ def test_equal_pictures_are_kept_once():
 
 
 def test_facts_of_a_real_training(material: Material):
-    facts = gather(replace(material, suspects=[Suspect(np.zeros((8, 8, 3), np.uint8), "0-0.png", "red o", "blue o")]))
+    facts = gather(replace(material, suspects=[(2, "blue o")]))
     figures = material.evaluation.figures
     assert (facts.learnt, facts.tested) == ((10, 60), (figures["classes"], figures["queries"], 0))
     first = facts.tables[0].rows[0]
@@ -188,7 +188,8 @@ def test_facts_of_a_real_training(material: Material):
     assert "none of which it had learnt from" in " ".join(facts.summary)
     assert facts.portraits is not None and sum(facts.portraits.counts) == 10
     assert facts.map is not None and len(facts.map.places) == len(material.test)
-    assert facts.suspects[0][1] == "blue o" and facts.suspected == 1
+    (suspect, seems), *_ = facts.suspects
+    assert (suspect.file, seems, facts.suspected) == (material.learnt.columns["path"][2], "blue o", 1)
     assert {"dim", "epochs", "image_size"} <= {each.name for each in facts.settings if each.changed}
     worst = facts.worst[0]
     by_class = material.evaluation.first.scores.by_class()
