@@ -10,7 +10,7 @@ difference to any answer how items are spread over tables.
 import heapq
 import json
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -29,6 +29,7 @@ Value = str | int | float | bool
 ID = "id"
 _PREFIX = "metadata."
 _RESERVED = (ID, "and", "or", "not")  # the operators of filters
+_ARROW = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_(), bytes: pa.binary()}
 _TYPES: dict[pa.DataType, Kind] = {
     pa.string(): "text",
     pa.int64(): "number",
@@ -119,7 +120,7 @@ def from_metadata(described: Sequence[tuple[str, dict[str, Any]]]) -> pa.Table:
     """Ids and metadata of items → a table, its rows in the same order."""
     names, arrays = [ID], [pa.array([id for id, _ in described], pa.string())]
     for name in sorted({name for _, metadata in described for name in metadata}):
-        for array in _typed([_values(metadata.get(name)) for _, metadata in described]):
+        for array in _typed([metadata.get(name) for _, metadata in described]):
             names.append(_PREFIX + name)
             arrays.append(array)
     return pa.Table.from_arrays(arrays, names)
@@ -137,34 +138,51 @@ def open(path: Path) -> pa.Table:
     return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
 
 
-def _values(value: Any) -> list[Any]:
-    """What an item has in a field, each value typed as its column will be but for whole numbers beside fractions."""
-    given = value if isinstance(value, list) else [value]
-    return [_normal(each) for each in given if each is not None and each == each]  # NaN equals nothing, itself neither
+def _typed(given: list[Any]) -> Iterator[pa.Array]:
+    """What each item has in a field → a column for each type among the values."""
+    found = _by_type(given, int)
+    if found.keys() >= {int, float} and all(float(value) == value for value in found[int][1]):
+        found = _by_type(given, float)
+    for kind, type in _ARROW.items():
+        if kind in found:
+            yield _column(*found[kind], len(given), type)
 
 
-def _normal(value: Any) -> Value | bytes:
-    if isinstance(value, float):
-        return value + 0.0  # −0.0 and 0.0 are one value, but not for all of Arrow
-    if isinstance(value, str | bool) or (isinstance(value, int) and -(2**63) <= value < 2**63):
+def _by_type(given: list[Any], whole: type[int] | type[float]) -> dict[type, tuple[list[int], list[Any]]]:
+    """The values of each type, and the row of each: not as pairs, so many objects would cost much time."""
+    found: dict[type, tuple[list[int], list[Any]]] = defaultdict(lambda: ([], []))
+    for row, value in enumerate(given):
+        for each in _distinct(value, whole) if isinstance(value, list) else (_normal(value, whole),):
+            if each is not None:
+                rows, values = found[each.__class__]
+                rows.append(row)
+                values.append(each)
+    return found
+
+
+def _distinct(values: list[Any], whole: type[int] | type[float]) -> list[Value | bytes | None]:
+    normal = [_normal(value, whole) for value in values]
+    return [value for _, value in dict.fromkeys((value.__class__, value) for value in normal)]  # True equals 1
+
+
+def _normal(value: Any, whole: type[int] | type[float]) -> Value | bytes | None:
+    """As a column has it, whole numbers as that type; None where it is no value."""
+    if value is None or isinstance(value, str | bool):
         return value
+    if isinstance(value, float):
+        return None if math.isnan(value) else value + 0.0  # −0.0 and 0.0 are one value, but not for all of Arrow
+    if isinstance(value, int) and -(2**63) <= value < 2**63:
+        return whole(value)
     return json.dumps(value, sort_keys=True).encode()
 
 
-def _typed(rows: list[list[Any]]) -> Iterator[pa.Array]:
-    """The values of one field, a list for each row → a column for each type among them."""
-    types = {type(value) for values in rows for value in values}
-    if types >= {int, float} and all(float(n) == n for values in rows for n in values if type(n) is int):
-        rows = [[float(value) if type(value) is int else value for value in values] for values in rows]
-        types.remove(int)
-    arrow = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_(), bytes: pa.binary()}
-    for kind, type_ in arrow.items():
-        if kind in types:
-            mine = [list(dict.fromkeys(value for value in values if type(value) is kind)) for values in rows]
-            if max(map(len, mine)) > 1:
-                yield pa.array([values or None for values in mine], pa.list_(type_))
-            else:
-                yield pa.array([values[0] if values else None for values in mine], type_)
+def _column(rows: list[int], values: list[Any], size: int, type: pa.DataType) -> pa.Array:
+    """Values of one type and the row of each, ascending → a column of ``size`` rows."""
+    array, counts = pa.array(values, type), np.bincount(rows, minlength=size)
+    ends, missing = np.cumsum(counts), counts == 0
+    if counts.max() == 1:
+        return array.take(pa.array(ends - 1, mask=missing))
+    return pa.ListArray.from_arrays(np.append(0, ends).astype(np.int32), array, mask=pa.array(missing))
 
 
 def _of_values(type: pa.DataType) -> pa.DataType:
@@ -193,20 +211,33 @@ def facets(parts: Iterable[tuple[pa.Table, Rows]], field: str, limit: int) -> li
 
     What cannot be compared is not counted.
     """
-    counts: Counter[tuple[str, Value]] = Counter()  # with the kind: true equals 1 in Python
+    chosen: dict[pa.DataType, list[pa.Array]] = {}
     for table, rows in parts:
         mask = pa.array(rows.mask())
         for column in of(table, field):
-            kind = _TYPES[_of_values(column.type)]
-            if kind != "other":
-                chosen = column.filter(mask)
-                values = pc.list_flatten(chosen) if pa.types.is_list(chosen.type) else chosen.drop_null()
-                found = values.value_counts()
-                counts.update(
-                    dict(zip(((kind, value) for value in found.field(0).to_pylist()), found.field(1).to_pylist(), strict=True))
-                )
+            chosen.setdefault(_of_values(column.type), []).extend(_filtered(column, mask))
+    chosen.pop(pa.binary(), None)
+    counts: Counter[tuple[Kind, Value]] = Counter()  # with the kind: true equals 1 in Python
+    for type, arrays in chosen.items():
+        alone = not chosen.keys() >= {pa.int64(), pa.float64()}  # else one number may be counted in both
+        counted = _counted(pa.chunked_array(arrays, type), limit if alone else None)
+        counts.update({(_TYPES[type], value): count for value, count in counted})
     best = heapq.nsmallest(limit, counts.items(), key=lambda found: (-found[1], found[0]))
     return [(_shown(value), count) for (_, value), count in best]
+
+
+def _filtered(column: pa.ChunkedArray, mask: pa.Array) -> list[pa.Array]:
+    rows = column.filter(mask)
+    return (pc.list_flatten(rows) if pa.types.is_list(rows.type) else rows.drop_null()).chunks
+
+
+def _counted(values: pa.ChunkedArray, limit: int | None) -> Iterator[tuple[Value, int]]:
+    """Each value and how often it is there; with a limit only those of the first so many, by count and then value."""
+    found = values.value_counts()
+    table = pa.table({"value": found.field(0), "count": found.field(1)})
+    if limit is not None and len(table) > limit and not pa.types.is_boolean(values.type):
+        table = table.take(pc.select_k_unstable(table, limit, [("count", "descending"), ("value", "ascending")]))
+    return zip(table["value"].to_pylist(), table["count"].to_pylist(), strict=True)
 
 
 def groups_of(table: pa.Table, field: str, rows: np.ndarray) -> tuple[np.ndarray, list[str]]:
