@@ -405,6 +405,11 @@ def _bound(name: str, value: Any, type: pa.DataType) -> tuple[str, Value]:
         if upward:
             return (">", _MOST) if value > _MOST else (">=", max(math.ceil(value), _LEAST))
         return ("<", _LEAST) if value < _LEAST else ("<=", min(math.floor(value), _MOST))
-    if pa.types.is_float64(type) and float(value) != value:  # no float64 lies between the two
-        return (">" if upward else "<=", float(value)) if float(value) < value else (">=" if upward else "<", float(value))
+    if pa.types.is_float64(type):
+        near = float(value)
+        if near < value:  # no float64 lies between the two
+            name = ">" if upward else "<="
+        elif near > value:
+            name = ">=" if upward else "<"
+        return name, near
     return name, value

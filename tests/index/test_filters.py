@@ -6,10 +6,11 @@ LOOKALIKE_FILTERS=100000 draws that many filters instead of a few hundred.
 import json
 import os
 import threading
+from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, event, given, settings
+from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from index import columns, filters
@@ -17,53 +18,69 @@ from index.filters import Cache, FilterError, UnknownField, WrongType
 
 EXAMPLES = int(os.environ.get("LOOKALIKE_FILTERS", "300"))
 
-NAMES = ["colour", "price", "tags", "mixed", "and", "id", "metadata.x"]
 TEXTS = st.sampled_from(["", "a", "b", "B", "ä", "1", "true", "\U0001f43b", "\uffff"])
 EDGES = [0, 1, -1, 7, 2**53, 2**53 + 1, -(2**53) - 1, 2**63 - 1, -(2**63)]
-FRACTIONS = [0.0, -0.0, 1.0, 0.5, -0.5, 2.0**53, 2.0**63, -(2.0**63), 1e19, -1e19, 1e300]
-NUMBERS = st.sampled_from(EDGES) | st.sampled_from(FRACTIONS) | st.integers(-2, 8)
+FRACTIONS = st.sampled_from([0.0, -0.0, 1.0, 0.5, -0.5, 2.0**53, 2.0**63, -(2.0**63), 1e19, -1e19, 1e300])
+NUMBERS = st.sampled_from(EDGES) | FRACTIONS
 PLAIN = TEXTS | NUMBERS | st.booleans()
 ODD = st.sampled_from([None, float("nan"), {}, {"a": 1}, 2**70, [[1]]])
-KINDS = [TEXTS, st.integers(-2, 8), st.sampled_from(EDGES), NUMBERS, st.booleans(), PLAIN, PLAIN | ODD]
+KINDS = {  # of the values of each field
+    "colour": TEXTS,
+    "price": st.integers(0, 4),
+    "exact": st.sampled_from(EDGES),
+    "weight": FRACTIONS,
+    "size": NUMBERS,
+    "sold": st.booleans(),
+    "mixed": PLAIN,
+    "odd": PLAIN,
+    "and": TEXTS,
+    "id": st.integers(0, 4),
+    "metadata.x": TEXTS,
+}
+HELD = {
+    **KINDS,
+    "and": st.lists(TEXTS, max_size=3),
+    "size": NUMBERS | st.lists(NUMBERS, max_size=3),
+    "mixed": PLAIN | st.lists(PLAIN, max_size=3),
+    "odd": PLAIN | ODD | st.lists(PLAIN | ODD, max_size=3),
+}
+WRITTEN = {"and": "metadata.and", "id": "metadata.id", "metadata.x": "metadata.metadata.x"}  # else as they are
+ITEMS = st.lists(st.fixed_dictionaries(HELD) | st.fixed_dictionaries({}, optional=HELD), max_size=8)
+CUTS = st.lists(st.integers(0, 8), max_size=2).map(sorted)
 
 
-@st.composite
-def galleries(draw):
-    """Items by id, in up to three tables. Each field has values of some kind, one or several an item."""
-    kinds = {name: draw(st.sampled_from(KINDS)) for name in NAMES}
-    values = {name: kind | st.lists(kind, max_size=3) if draw(st.booleans()) else kind for name, kind in kinds.items()}
-    items = draw(st.lists(st.fixed_dictionaries({}, optional=values), max_size=12))
-    cuts = sorted(draw(st.lists(st.integers(0, len(items)), max_size=2)))
-    described = [(f"{number}.png", item) for number, item in enumerate(items)]
-    return [described[start:end] for start, end in zip([0, *cuts], [*cuts, len(items)], strict=True)]
-
-
-def conditions():
+def conditions(values, bounds):
     """What may stand beside a field: as JSON has it."""
-    bounds = st.sampled_from([NUMBERS, TEXTS]).flatmap(
-        lambda kind: st.dictionaries(st.sampled_from(["<", "<=", ">", ">="]), kind, min_size=1, max_size=3)
+    several = st.lists(values, max_size=4)
+    ranges = st.dictionaries(st.sampled_from(["<", "<=", ">", ">="]), bounds, min_size=1, max_size=2)
+    exists = st.booleans().map(lambda yes: {"exists": yes})
+    return values | several | ranges | exists | st.builds(lambda range, values: {**range, "in": values}, ranges, several)
+
+
+def condition_on(name):
+    usual = KINDS[name] if name not in ("sold", "mixed", "odd") else st.sampled_from(EDGES)
+    beside = st.one_of(conditions(KINDS[name], usual), conditions(KINDS[name], usual), conditions(PLAIN, TEXTS))
+    return st.tuples(st.just(WRITTEN.get(name, name)), beside).map(lambda pair: dict([pair]))
+
+
+IDS = st.lists(st.integers(0, 8).map("{}.png".format), max_size=4).map(lambda ids: {"id": ids})
+LEAVES = st.one_of(*(condition_on(name) for name in KINDS), IDS)
+PAIRS = st.builds(lambda one, other: {**one, **other}, LEAVES, LEAVES)
+UNUSUAL = st.sampled_from([{"metadata.colour": "a"}, {"nowhere": 1}, {"id": 1}, {}])
+SIMPLE = st.one_of(*[LEAVES] * 8, PAIRS, UNUSUAL)
+
+
+def combined(inner):
+    several = st.lists(inner, max_size=3)
+    return st.one_of(
+        several.map(lambda parts: {"and": parts}),
+        several.map(lambda parts: {"or": parts}),
+        inner.map(lambda part: {"not": part}),
+        st.builds(lambda leaf, part: {**leaf, "not": part}, LEAVES, inner),
     )
-    values = st.lists(PLAIN, max_size=4)
-    several = st.builds(lambda low, rest: {**low, **rest}, bounds, st.fixed_dictionaries({}, optional={"in": values}))
-    return PLAIN | values | values.map(lambda found: {"in": found}) | st.booleans().map(lambda yes: {"exists": yes}) | several
 
 
-FIELDS = st.sampled_from(
-    ["colour", "price", "tags", "mixed", "metadata.colour", "metadata.and", "metadata.id", "metadata.metadata.x", "nowhere"]
-)
-LEAVES = st.dictionaries(FIELDS, conditions(), max_size=3) | st.builds(
-    lambda numbers: {"id": [f"{number}.png" for number in numbers]}, st.lists(st.integers(0, 13), max_size=4)
-)
-FILTERS = st.recursive(
-    LEAVES,
-    lambda inner: st.builds(
-        lambda leaf, several, no: {**leaf, **several, **no},
-        LEAVES,
-        st.dictionaries(st.sampled_from(["and", "or"]), st.lists(inner, max_size=3)),
-        st.fixed_dictionaries({}, optional={"not": inner}),
-    ),
-    max_leaves=6,
-)
+FILTERS = st.one_of(SIMPLE, combined(SIMPLE), combined(combined(SIMPLE)), combined(combined(combined(SIMPLE))))
 
 
 # --- the plain evaluation ---
@@ -149,16 +166,17 @@ def fits(wanted, described):
 # --- against it ---
 
 
-@given(galleries(), FILTERS)
-@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_filters_find_what_a_plain_evaluation_finds(gallery, wanted):
-    found = filters.parse(wanted)
-    tables = [columns.from_metadata(described) for described in gallery]
-    for described, table in zip(gallery, tables, strict=True):
-        expected = [row for row, (id, metadata) in enumerate(described) if holds(wanted, id, metadata)]
-        assert found.rows(table).numbers().tolist() == expected
-        event(f"finds {'none' if not expected else 'all' if len(expected) == len(described) else 'some'}")
-    usable = fits(wanted, [item for described in gallery for item in described])
+@given(ITEMS, CUTS, FILTERS)
+@settings(max_examples=EXAMPLES, deadline=None)
+def test_filters_find_what_a_plain_evaluation_finds(items, cuts, wanted):
+    described = [(f"{number}.png", item) for number, item in enumerate(items)]
+    parts = [described[start:end] for start, end in pairwise([0, *cuts, len(items)])]
+    found, tables = filters.parse(wanted), [columns.from_metadata(part) for part in parts]
+    expected = [[row for row, (id, metadata) in enumerate(part) if holds(wanted, id, metadata)] for part in parts]
+    assert [found.rows(table).numbers().tolist() for table in tables] == expected
+    count = sum(map(len, expected))
+    event(f"finds {'none' if count == 0 else 'all' if count == len(items) else 'some'}")
+    usable = fits(wanted, described)
     try:
         found.check(columns.fields(*tables))
         assert usable
