@@ -185,6 +185,20 @@ def test_filters_find_what_a_plain_evaluation_finds(items, cuts, wanted):
         assert error.field in {columns.field_of(name) for name, _ in asked(wanted)}
 
 
+WHOLE = [0, 1, 2**53, 2**53 + 1, 2**53 + 3, -(2**53) - 1, 2**63 - 1, -(2**63)]
+FRACTIONAL = [-0.0, 0.5, -0.5, 2.0**53, 2.0**53 + 2, 2.0**53 + 4, -(2.0**53), 2.0**63, -(2.0**63), -1e19, 1e300]
+
+
+@pytest.mark.parametrize("stored", [WHOLE, FRACTIONAL, WHOLE + FRACTIONAL])
+def test_numbers_are_compared_exactly(stored):
+    """Arrow alone would round some of them, or refuse to."""
+    table = columns.from_metadata([(str(row), {"n": value}) for row, value in enumerate(stored)])
+    for number in [*WHOLE, *FRACTIONAL, 1.5, 1e19]:
+        for condition in (*({name: number} for name in ("<", "<=", ">", ">=")), number, [number], [number, 7], [number, 0.25]):
+            expected = [row for row, value in enumerate(stored) if passes(condition, [value])]
+            assert filters.parse({"n": condition}).rows(table).numbers().tolist() == expected, condition
+
+
 @given(FILTERS, st.randoms(use_true_random=False))
 @settings(max_examples=EXAMPLES, deadline=None)
 def test_the_key_knows_no_order(wanted, random):
