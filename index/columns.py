@@ -128,7 +128,8 @@ def from_metadata(described: Sequence[tuple[str, dict[str, Any]]]) -> pa.Table:
 
 def write(path: Path, table: pa.Table) -> None:
     """On disk when it returns."""
-    with pa.ipc.new_file(str(path), table.schema) as writer:
+    # Arrow would keep a file that it opened itself open when the disk is full.
+    with path.open("wb") as file, pa.ipc.new_file(file, table.schema) as writer:
         writer.write_table(table)
     sync(path)
 
