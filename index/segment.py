@@ -4,11 +4,9 @@
 for which fingerprint, and each file's SHA-256. Vectors are mapped, not read: processes share them.
 """
 
-import json
 import os
 import shutil
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
@@ -21,9 +19,12 @@ from pydantic import BaseModel
 from model import Failure
 from model.bundle import file_digest, sync
 
+from . import columns
 from .catalog import Item
 
 MANIFEST = "segment.json"
+COLUMNS = "columns.arrow"
+FORMAT = 2  # in 1, lists and fields of several types were text that could not be told from other text
 
 _Described = tuple[str, dict[str, Any]]  # id and metadata
 
@@ -33,7 +34,7 @@ class SegmentError(Failure):
 
 
 class Manifest(BaseModel):
-    format: Literal[1] = 1
+    format: int = FORMAT
     fingerprint: str
     dim: int
     count: int
@@ -43,10 +44,14 @@ class Manifest(BaseModel):
 
 @dataclass(frozen=True)
 class Segment:
-    """``keys`` int64 [N] and ``vectors`` float32 [N, D] in one order. A live segment is the same over memory."""
+    """``keys`` int64 [N], ``vectors`` float32 [N, D] and ``metadata`` (a table of ``columns``) in one order.
+
+    A live segment is the same over memory; None where nobody filters it.
+    """
 
     keys: np.ndarray
     vectors: np.ndarray
+    metadata: pa.Table | None = None
 
     def search(self, query: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Unit vector [D] → keys and scores (cosines) of the nearest k rows at most, best first."""
@@ -64,7 +69,7 @@ def write(folder: Path, fingerprint: str, dim: int, rows: Iterable[tuple[Item, n
     draft.mkdir(parents=True)
     try:
         described = _write_vectors(draft, rows)
-        _write_columns(draft / "columns.arrow", described)
+        columns.write(draft / COLUMNS, columns.from_metadata(described))
         files = {file.name: file_digest(file) for file in sorted(draft.iterdir())}
         manifest = Manifest(fingerprint=fingerprint, dim=dim, count=len(described), files=files)
         with (draft / MANIFEST).open("wb") as file:
@@ -89,10 +94,13 @@ def open(folder: Path, fingerprint: str) -> Segment:
         size = (folder / "vectors.f32").stat().st_size
         if len(keys) != manifest.count or size != 4 * manifest.count * manifest.dim:
             raise _damaged(folder, "a file was cut short")
+        metadata = columns.open(folder / COLUMNS)
+        if metadata.num_rows != manifest.count:
+            raise _damaged(folder, f"{COLUMNS} has another number of rows")
         vectors = np.memmap(folder / "vectors.f32", np.float32, "r", shape=shape) if len(keys) else np.empty(shape, np.float32)
-    except OSError as error:
+    except (OSError, pa.ArrowException) as error:
         raise _damaged(folder, error) from error
-    return Segment(keys, np.asarray(vectors))
+    return Segment(keys, np.asarray(vectors), metadata)
 
 
 def verify(folder: Path) -> None:
@@ -108,11 +116,14 @@ def verify(folder: Path) -> None:
 
 def _manifest(folder: Path) -> Manifest:
     try:
-        return Manifest.model_validate_json((folder / MANIFEST).read_bytes())
+        manifest = Manifest.model_validate_json((folder / MANIFEST).read_bytes())
     except OSError as error:
         raise _damaged(folder, error) from error
     except ValueError as error:
         raise _damaged(folder, f"{MANIFEST} cannot be understood") from error
+    if manifest.format != FORMAT:
+        raise SegmentError(f"The segment {folder} is of another version of Lookalike. Run `lookalike index` again.")
+    return manifest
 
 
 def _damaged(folder: Path, reason: object) -> SegmentError:
@@ -129,27 +140,6 @@ def _write_vectors(draft: Path, rows: Iterable[tuple[Item, np.ndarray]]) -> list
         _sync(keys)
         _sync(vectors)
     return described
-
-
-def _write_columns(path: Path, described: Sequence[_Described]) -> None:
-    """One column for the id, one for each metadata field: filters read these and never the catalog."""
-    fields = sorted({name for _, metadata in described for name in metadata})
-    columns = {"id": pa.array([id for id, _ in described], pa.string())}
-    columns |= {f"metadata.{name}": _column([metadata.get(name) for _, metadata in described]) for name in fields}
-    table = pa.table(columns)
-    with path.open("wb") as file:
-        with pa.ipc.new_file(file, table.schema) as writer:
-            writer.write_table(table)
-        _sync(file)
-
-
-def _column(values: list[Any]) -> pa.Array:
-    """Typed where a field always has one type, else each value as JSON."""
-    kinds = {type(value) for value in values if value is not None}
-    if len(kinds) == 1 and kinds <= {str, int, float, bool}:
-        with suppress(OverflowError, pa.ArrowInvalid):  # whole numbers of more than 64 bits
-            return pa.array(values)
-    return pa.array([None if value is None else json.dumps(value, sort_keys=True) for value in values], pa.string())
 
 
 def _sync(file: BinaryIO) -> None:
