@@ -231,6 +231,13 @@ class Catalog:
         with self._reading() as rows:
             return np.fromiter(rows.scalars(query), np.int64)
 
+    def removed_keys(self, generation: int) -> np.ndarray:
+        """int64, sorted: keys of versions that are live no more, as far as the service and jobs up to ``generation`` go."""
+        published = sa.select(_jobs.c.number).where((_jobs.c.state == "published") & (_jobs.c.number <= generation))
+        query = sa.select(_items.c.key).where(_items.c.removed_by.in_(published)).order_by(_items.c.key)
+        with self._reading() as rows:
+            return np.fromiter(rows.scalars(query), np.int64)
+
     def vectors(self, keys: Sequence[int], fingerprint: str, dim: int) -> Iterator[tuple[Item, np.ndarray]]:
         """Item and float32 vector [dim] of those ``keys`` that have one. Raises ``CatalogError`` on a damaged vector."""
         match = (_vectors.c.content == _items.c.content) & (_vectors.c.fingerprint == fingerprint)

@@ -1,17 +1,24 @@
 """A collection's current generation in memory, and what the service changed since: vectors in, hits out."""
 
 import threading
+from collections import Counter
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
+from . import columns, filters
 from . import generation as generations
 from . import segment as segments
 from .catalog import Catalog, Item, batched
+from .columns import Rows, Value
+from .filters import Filter
 from .segment import Segment
 
 _SPARE = 16  # more candidates are fetched than hits wanted: a few may turn out to be dead
+_OF_A_GROUP = 4  # candidates that are kept of each group, for the same reason
+_REMEMBERED = 64 * 2**20  # bytes of filters' rows
 
 
 @dataclass(frozen=True)
@@ -33,9 +40,11 @@ class Searcher:
         self._dim = dim
         folders = [collection / "segments" / name for name in self.generation.segments]
         self._stored = [segments.open(folder, self.generation.fingerprint) for folder in folders]
-        self._live = Segment(np.empty(0, np.int64), np.empty((0, dim), np.float32))
+        self._described: list[tuple[str, dict]] = []  # of the live segment
+        self._parts = self._with_live(np.empty(0, np.int64), np.empty((0, dim), np.float32))
         self._applied = self.generation.change
         self._waiting = set(self.generation.pending)
+        self._filtered = filters.Cache(_REMEMBERED)
         self._following = threading.Lock()
         self.follow()
 
@@ -50,45 +59,125 @@ class Searcher:
             changes = self._catalog.changes(self._applied)
             if not changes:
                 return
-            came = {change.key for change in changes if change.key is not None} - set(self._live.keys.tolist())
+            live = self._parts.live
+            came = {change.key for change in changes if change.key is not None} - set(live.keys.tolist())
             found = list(self._catalog.vectors(sorted(came), self.generation.fingerprint, self._dim))
             waiting = (self._waiting | came) - {item.key for item, _ in found}
             self._waiting = set(self._catalog.live(sorted(waiting), self.generation.number))
             if found:
                 keys = np.array([item.key for item, _ in found], np.int64)
                 vectors = np.stack([vector for _, vector in found])
+                self._described = [*self._described, *((item.id, item.metadata) for item, _ in found)]
                 # One new object takes the old one's place: a search that runs meanwhile keeps the one it has.
-                self._live = Segment(np.concatenate([self._live.keys, keys]), np.concatenate([self._live.vectors, vectors]))
+                self._parts = self._with_live(np.concatenate([live.keys, keys]), np.concatenate([live.vectors, vectors]))
             self._applied = changes[-1].number
 
-    def search(self, vector: np.ndarray, k: int) -> list[Hit]:
-        """Unit float32 vector [D] → the nearest k live items, or all there are, best first; equal scores by age."""
-        parts = [*self._stored, self._live]
-        rows = sum(len(part.keys) for part in parts)
-        ask = min(rows, k + _SPARE)
-        while True:
-            scores = _nearest(parts, vector, ask)
-            hits = self._live_hits(scores, k)
-            # Enough are alive, and what was not asked for is worse than all of them, not equal to the last.
-            if ask == rows or (len(hits) == k and hits[-1].score > min(scores.values())):
-                return hits
-            ask = min(rows, 4 * ask)
+    def search(self, vector: np.ndarray, k: int, *, filter: Filter | None = None, group_by: str | None = None) -> list[Hit]:
+        """Unit float32 vector [D] → the nearest k live items, or all there are, best first; equal scores by age.
 
-    def _live_hits(self, scores: dict[int, float], k: int) -> list[Hit]:
+        ``filter``: only items for which it holds. ``group_by``: a field; of items that have the same in it only the nearest
+        comes, and those that have nothing in it stand alone. Raises ``FilterError`` where these do not fit the items.
+        """
+        parts = self._parts
+        field = None if group_by is None else filters.known(group_by, parts.fields)
+        chosen = self._chosen(parts, filter)
+        possible = sum(len(part.keys) if rows is None else rows.count for part, rows in chosen)
+        ask, of_a_group = min(possible, k + _SPARE), _OF_A_GROUP
+        while True:
+            found = _nearest(chosen, vector, ask, field, of_a_group)
+            hits = self._live_hits(found, k)
+            # Enough are alive, and what was not asked for is worse than all of them, not equal to the last.
+            if (ask == possible and not found.cut) or (len(hits) == k and hits[-1].score > found.least):
+                return hits
+            ask, of_a_group = min(possible, 4 * ask), 4 * of_a_group
+
+    def facets(self, field: str, limit: int, filter: Filter | None = None) -> list[tuple[Value, int]]:
+        """How many live items, of those for which the filter holds, have each value of a field; the most frequent first.
+
+        Raises ``FilterError``.
+        """
+        parts = self._parts
+        name = filters.known(field, parts.fields)
+        dead = self._catalog.removed_keys(self.generation.number)
+        counted = []
+        for part, rows in self._chosen(parts, filter):
+            alive = Rows.where(np.isin(part.keys, dead, assume_unique=True, invert=True))
+            counted.append((part.metadata, alive if rows is None else rows & alive))
+        return columns.facets(counted, name, limit)
+
+    def _with_live(self, keys: np.ndarray, vectors: np.ndarray) -> "_Parts":
+        return _Parts(self._stored, Segment(keys, vectors, columns.from_metadata(self._described)))
+
+    def _chosen(self, parts: "_Parts", filter: Filter | None) -> list[tuple[Segment, Rows | None]]:
+        if filter is None:
+            return [(part, None) for part in parts.all]
+        filter.check(parts.fields)
+        stored = [(part, self._filtered.rows(filter, part.name, part.metadata)) for part in parts.stored]
+        return [*stored, (parts.live, filter.rows(parts.live.metadata))]
+
+    def _live_hits(self, found: "_Candidates", k: int) -> list[Hit]:
+        """The first ``k`` that are alive, of each group one."""
         hits: list[Hit] = []
-        for keys in batched(scores, k + _SPARE):
-            live = self._catalog.live(keys, self.generation.number)
-            hits += [Hit(live[key], scores[key]) for key in keys if key in live]
+        grouped: set[str] = set()
+        for some in batched(found.ranked, k + _SPARE):
+            live = self._catalog.live([key for key, _, _ in some], self.generation.number)
+            for key, score, group in some:
+                if key in live and group not in grouped:
+                    hits.append(Hit(live[key], score))
+                    if group is not None:
+                        grouped.add(group)
             if len(hits) >= k:
                 break
         return hits[:k]
 
 
-def _nearest(parts: list[Segment], vector: np.ndarray, k: int) -> dict[int, float]:
-    """Key → score of the nearest k rows, best first, then by age."""
-    scores: dict[int, float] = {}
-    for part in parts:
-        keys, found = part.search(vector, k)
-        scores |= zip(keys.tolist(), found.tolist(), strict=True)
-    best = sorted(scores, key=lambda key: (-scores[key], key))[:k]
-    return {key: scores[key] for key in best}
+@dataclass(frozen=True)
+class _Parts:
+    """What is searched together: segments that never change, and what came since."""
+
+    stored: list[Segment]
+    live: Segment
+
+    @property
+    def all(self) -> list[Segment]:
+        return [*self.stored, self.live]
+
+    @cached_property
+    def fields(self) -> filters.Fields:
+        return columns.fields(*(part.metadata for part in self.all))
+
+
+@dataclass(frozen=True)
+class _Candidates:
+    """Candidates as (key, score, group), best first, then by age. ``least``: the score of the last one that was asked for;
+    ``cut``: a group had more."""
+
+    ranked: list[tuple[int, float, str | None]]
+    least: float
+    cut: bool = False
+
+
+def _nearest(
+    chosen: list[tuple[Segment, Rows | None]], vector: np.ndarray, k: int, group_by: str | None, of_a_group: int
+) -> _Candidates:
+    """The nearest ``k`` rows of all parts together, without those that are beyond the first ``of_a_group`` of their group."""
+    parts = [(part, *part.search(vector, k, rows)) for part, rows in chosen]
+    keys = np.concatenate([part.keys[rows] for part, rows, _ in parts])
+    scores = np.concatenate([scores for _, _, scores in parts])
+    order = np.lexsort((keys, -scores))[:k]
+    least = float(scores[order[-1]]) if len(order) else -np.inf
+    if group_by is None:
+        return _Candidates(list(zip(keys[order].tolist(), scores[order].tolist(), [None] * len(order), strict=True)), least)
+    groups = [group for part, rows, _ in parts for group in _groups(part, rows, group_by)]
+    ranked, kept = [], Counter[str]()
+    for row in order.tolist():
+        if (group := groups[row]) is not None:
+            kept[group] += 1
+        if group is None or kept[group] <= of_a_group:
+            ranked.append((int(keys[row]), float(scores[row]), group))
+    return _Candidates(ranked, least, len(ranked) < len(order))
+
+
+def _groups(part: Segment, rows: np.ndarray, field: str) -> list[str | None]:
+    codes, names = columns.groups_of(part.metadata, field, rows)
+    return [None if code < 0 else names[code] for code in codes.tolist()]

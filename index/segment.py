@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
-import faiss
 import numpy as np
 import pyarrow as pa
 from pydantic import BaseModel
@@ -19,8 +18,10 @@ from pydantic import BaseModel
 from model import Failure
 from model.bundle import file_digest, sync
 
-from . import columns
+from . import columns, exact
 from .catalog import Item
+from .columns import Rows
+from .exact import Found
 
 MANIFEST = "segment.json"
 COLUMNS = "columns.arrow"
@@ -46,20 +47,17 @@ class Manifest(BaseModel):
 class Segment:
     """``keys`` int64 [N], ``vectors`` float32 [N, D] and ``metadata`` (a table of ``columns``) in one order.
 
-    A live segment is the same over memory; None where nobody filters it.
+    A live segment is the same over memory, and has no ``name``.
     """
 
     keys: np.ndarray
     vectors: np.ndarray
-    metadata: pa.Table | None = None
+    metadata: pa.Table
+    name: str = ""
 
-    def search(self, query: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Unit vector [D] → keys and scores (cosines) of the nearest k rows at most, best first."""
-        k = min(k, len(self.keys))
-        if k == 0:
-            return np.empty(0, np.int64), np.empty(0, np.float32)
-        scores, rows = faiss.knn(query[None], self.vectors, k, metric=faiss.METRIC_INNER_PRODUCT)
-        return self.keys[rows[0]], scores[0]
+    def search(self, query: np.ndarray, k: int, rows: Rows | None = None) -> Found:
+        """Unit vector float32 [D] → the nearest ``k`` rows, or all there are, with their cosines; ``rows``: only of these."""
+        return exact.nearest(self.vectors, query, k, None if rows is None else rows.numbers())
 
 
 def write(folder: Path, fingerprint: str, dim: int, rows: Iterable[tuple[Item, np.ndarray]]) -> int:
@@ -100,7 +98,7 @@ def open(folder: Path, fingerprint: str) -> Segment:
         vectors = np.memmap(folder / "vectors.f32", np.float32, "r", shape=shape) if len(keys) else np.empty(shape, np.float32)
     except (OSError, pa.ArrowException) as error:
         raise _damaged(folder, error) from error
-    return Segment(keys, np.asarray(vectors), metadata)
+    return Segment(keys, np.asarray(vectors), metadata, folder.name)
 
 
 def verify(folder: Path) -> None:

@@ -418,7 +418,7 @@ def test_what_the_service_brought_moves_into_a_segment(shop):
     shop.upload(catalog, "x", 100)
     report = shop.index()
     searcher = shop.searcher(catalog)
-    assert (report.generation, len(searcher.generation.segments), len(searcher._live.keys)) == (2, 2, 0)
+    assert (report.generation, len(searcher.generation.segments), len(searcher._parts.live.keys)) == (2, 2, 0)
     assert next(iter(shop.look(searcher, 100))) == "x"
     catalog.close()
 

@@ -1,11 +1,15 @@
 """Exact search over segments and what the service changed since; what is dead is never found."""
 
+from collections import Counter
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from miniatures import DIM
 
+from index import filters
 from index import generation as generations
 from index.catalog import Catalog, Known, NewItem
 from index.generation import GenerationError
@@ -37,7 +41,7 @@ class Place:
         self.catalog = Catalog(folder, create=True)
         self.vectors: dict[str, np.ndarray] = {}
 
-    def add(self, prefix: str, vectors: np.ndarray) -> None:
+    def add(self, prefix: str, vectors: np.ndarray, metadata: Callable[[int], dict] = lambda row: {}) -> None:
         """As a job does it."""
         job = self.catalog.begin("g", self.folder, FINGERPRINT)
         ids = [f"{prefix}{row:04d}" for row in range(len(vectors))]
@@ -45,15 +49,15 @@ class Place:
         self.catalog.stage(
             job,
             Known({}, {}, self.catalog.state().change),
-            items=[NewItem(id, id, {}, 1, 1) for id in ids],
+            items=[NewItem(id, id, metadata(row), 1, 1) for row, id in enumerate(ids)],
             vectors=dict(zip(ids, vectors, strict=True)),
         )
         publish(self.catalog, self.folder, job, Encoder(), "digest")
 
-    def put(self, id: str, vector: np.ndarray) -> None:
+    def put(self, id: str, vector: np.ndarray, metadata: dict | None = None) -> None:
         """As the service does it."""
         self.vectors[id] = vector
-        self.catalog.put(NewItem(id, f"{id} {vector.tobytes().hex()}", {}, 1, 1), FINGERPRINT, vector)
+        self.catalog.put(NewItem(id, f"{id} {vector.tobytes().hex()}", metadata or {}, 1, 1), FINGERPRINT, vector)
 
     def delete(self, id: str) -> None:
         del self.vectors[id]
@@ -226,7 +230,7 @@ def test_announcing_an_item_twice_finds_it_once(place):
         place.catalog.add_pending(FINGERPRINT, [item], {})
         searcher.follow()
     assert [hit.item.id for hit in searcher.search(some(1, 3)[0], 50)].count("x") == 1
-    assert len(searcher._live.keys) == 1
+    assert len(searcher._parts.live.keys) == 1
 
 
 def test_a_generation_that_cannot_be_read(place):
@@ -234,3 +238,92 @@ def test_a_generation_that_cannot_be_read(place):
     generations.path(place.folder, 1).write_text("{}")
     with pytest.raises(GenerationError, match="Run `lookalike index` again"):
         place.searcher()
+
+
+COLOURS = ("red", "green", "blue")
+
+
+@pytest.fixture(scope="module")
+def coloured(tmp_path_factory):
+    """Items with a colour, a third each, and of one shop in seven; two segments, a live one, every tenth item deleted."""
+    place = Place(tmp_path_factory.mktemp("coloured"))
+
+    def described(row: int) -> dict:
+        return {"colour": COLOURS[row % 3]} | ({} if row % 7 else {"shop": row // 7 % 4})
+
+    place.add("a", some(300, 1), described)
+    place.add("b", some(20, 2), described)
+    searcher = place.searcher()
+    for row, vector in enumerate(some(20, 3)):
+        place.put(f"c{row:04d}", vector, described(row))
+    for id in sorted(place.vectors)[::10]:
+        place.delete(id)
+    searcher.follow()
+    metadata = {id: described(int(id[1:])) for id in place.vectors}
+    yield place, searcher, metadata
+    place.close()
+
+
+def best_of(place: Place, query: np.ndarray, ids) -> list[str]:
+    return sorted(ids, key=lambda id: -float(place.vectors[id] @ query))
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), k=st.integers(1, 120), colours=st.sets(st.sampled_from(COLOURS)))
+def test_a_filter_finds_the_nearest_of_those_that_pass(coloured, seed, k, colours):
+    place, searcher, metadata = coloured
+    query = some(1, seed)[0]
+    hits = searcher.search(query, k, filter=filters.parse({"colour": sorted(colours)}))
+    passing = [id for id in place.vectors if metadata[id]["colour"] in colours]
+    assert [hit.item.id for hit in hits] == best_of(place, query, passing)[:k]
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), k=st.integers(1, 60))
+def test_groups_are_k_groups_and_not_k_hits_of_one(coloured, seed, k):
+    place, searcher, metadata = coloured
+    query = some(1, seed)[0]
+    expected, seen = [], set()
+    for id in best_of(place, query, place.vectors):
+        shop = metadata[id].get("shop")
+        if shop is None or shop not in seen:
+            expected.append(id)
+            seen.add(shop)
+    assert [hit.item.id for hit in searcher.search(query, k, group_by="shop")] == expected[:k]
+
+
+def test_a_group_whose_best_items_died_is_still_there(place):
+    query = some(1, 9)[0]
+    place.add("a", some(60), lambda row: {"shop": row % 2})
+    searcher = place.searcher()
+    of_one = best_of(place, query, [id for id in place.vectors if int(id[1:]) % 2])
+    for id in of_one[:20]:
+        place.delete(id)
+    found = [hit.item.id for hit in searcher.search(query, 2, group_by="shop")]
+    assert sorted(found) == sorted([of_one[20], best_of(place, query, [id for id in place.vectors if not int(id[1:]) % 2])[0]])
+
+
+def test_facets_count_the_live_items_that_pass(coloured):
+    place, searcher, metadata = coloured
+    counts = Counter(metadata[id]["colour"] for id in place.vectors)
+    assert dict(searcher.facets("colour", 10)) == counts
+    shops = Counter(metadata[id]["shop"] for id in place.vectors if metadata[id]["colour"] == "red" and "shop" in metadata[id])
+    assert (
+        searcher.facets("shop", 2, filters.parse({"colour": "red"})) == sorted(shops.items(), key=lambda s: (-s[1], s[0]))[:2]
+    )
+
+
+def test_what_was_put_since_passes_filters_too(place):
+    place.add("a", some(5), lambda row: {"size": row})
+    searcher = place.searcher()
+    place.put("x", some(1)[0], {"size": 9, "new": True})
+    searcher.follow()
+    assert [hit.item.id for hit in searcher.search(some(1)[0], 10, filter=filters.parse({"size": {">": 4}}))] == ["x"]
+    assert [hit.item.id for hit in searcher.search(some(1)[0], 10, filter=filters.parse({"new": True}))] == ["x"]
+
+
+@pytest.mark.parametrize("asked", [{"filter": filters.parse({"color": 1})}, {"group_by": "color"}])
+def test_fields_that_nobody_has_are_told(coloured, asked):
+    _, searcher, _ = coloured
+    with pytest.raises(filters.UnknownField, match="'colour'"):
+        searcher.search(some(1)[0], 10, **asked)
