@@ -99,12 +99,10 @@ def _nearness(folder: Path, bundle: Bundle, copies: dict[str, str]) -> dict[str,
     cosines = np.stack(vectors) @ np.stack(vectors).T
     pairs = [(rows[copy], rows[original]) for copy, original in copies.items()]
     cosine = np.array([cosines[pair] for pair in pairs])
-    rank = np.array(
-        [min((cosines[one] > cosines[one, other]).sum(), (cosines[other] > cosines[one, other]).sum()) for one, other in pairs]
-    )
+    nearer = np.array([min((cosines[row] > cosines[pair]).sum() for row in pair) for pair in pairs])
     return {
         "cosines of copies": {f"{share:.0%}": round(float(np.quantile(cosine, share)), 3) for share in (0, 0.01, 0.1, 0.5)},
-        "candidates": float(((cosine >= COSINE) & (rank <= NEIGHBOURS)).mean()),
+        "candidates": float(((cosine >= COSINE) & (nearer <= NEIGHBOURS)).mean()),
         "pairs above the limit": int((cosines >= COSINE).sum() - len(cosines)) // 2,
     }
 
@@ -122,13 +120,12 @@ def _emoji(source: Path, folder: Path, bundle: Bundle) -> dict[str, object]:
     found, seconds = _found(folder, bundle)
     pairs = [pair for ids in _ids(found) for pair in combinations(sorted(ids), 2)]
     kinds = Counter("one family" if families[one] == families[other] else "two families" for one, other in pairs)
-    apart = [
-        [copy.picture.item.id, each.keep.item.id, round(copy.difference, 3)] for each in found.clusters for copy in each.copies
-    ]
+    matches = [(each.keep, copy.picture, copy.difference) for each in found.clusters for copy in each.copies]
+    named = [(keep.item.id, other.item.id, round(difference, 3)) for keep, other, difference in matches]
     return {
         "pictures": found.items,
         "pairs in clusters": kinds,
-        "of two families": [pair for pair in apart if families[pair[0]] != families[pair[1]]],
+        "of two families": [each for each in named if families[each[0]] != families[each[1]]],
         "compared": found.compared,
         "seconds": seconds,
     }

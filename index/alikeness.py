@@ -17,7 +17,7 @@ from model.image import decode, upright_size
 
 SIDE = 48  # pixels of a look
 OVERLAP = 0.75  # below, pictures are not copies of each other
-SAME = 0.3  # above, a difference is more than copying makes
+SAME = 0.35  # above, a difference is more than copying makes
 BATCH = 128  # pairs that are compared at once: quicker than fewer, and what more would need does not fit into a cache
 
 _DECODED = 4 * SIDE  # pixels of the shorter side, so that enough is left where the border is wide
@@ -28,6 +28,7 @@ _SHORTEST = 12  # of these, the side of the smallest part
 _FINE = 24  # pixels of what is compared in the end
 _FIELD = 4  # of these, the side of a field: the worst one counts, so that one changed detail is enough
 _FLAT = 8.0  # levels: differences are relative to the contrast, or to this where there is less
+_CUT = 0.06  # of the side: less is cut off where a border's end is not found exactly
 _STEPS = 6
 _STEP = 0.005  # of the side, for derivatives
 _FARTHEST = 0.03  # of the side, in one step
@@ -36,21 +37,32 @@ _BRIGHTER = 80.0  # levels, on average
 _CLIPPED = 4.0  # levels from black and white: may have been farther before
 
 
-@dataclass(frozen=True)
-class Look:
-    """``pixels`` uint8 [SIDE, SIDE, 3], without border; ``size``: width and height of the upright picture, in pixels."""
+LOOK = np.dtype(
+    [
+        ("pixels", np.uint8, (SIDE, SIDE, 3)),  # without the border
+        ("frame", np.float32, 4),  # where the border ends: left, top, right, bottom; without one that is 0, 0, 1, 1
+        ("border", np.uint8, 3),  # its colour
+    ]
+)
 
-    pixels: np.ndarray
-    size: tuple[int, int]
 
+def look(data: bytes) -> tuple[np.ndarray, tuple[int, int]]:
+    """Encoded picture bytes → its look, a ``LOOK``, and the upright picture's width and height in pixels.
 
-def look(data: bytes) -> Look:
-    """Encoded picture bytes → what is compared. Raises ``model.image.ImageError``."""
+    Raises ``model.image.ImageError``.
+    """
     picture = decode(data, shorter_side=_DECODED)
     factor = max(1, min(picture.size) // _DECODED, max(picture.size) // (_LONGEST * _DECODED))
     small = picture.reduce(factor)
-    pixels = small.resize((SIDE, SIDE), Image.Resampling.BILINEAR, inner(np.asarray(small)))
-    return Look(np.asarray(pixels), upright_size(data))
+    left, top, right, bottom = box = inner(np.asarray(small))
+    across, down = right - left, bottom - top
+    frame = (-left / across, -top / down, (small.width - left) / across, (small.height - top) / down)
+    last = min(right, small.width - 1), min(bottom, small.height - 1)
+    beside = (left - 1, top) if left else (left, top - 1) if top else last
+    seen = np.zeros((), LOOK)
+    seen["pixels"] = small.resize((SIDE, SIDE), Image.Resampling.BILINEAR, box)
+    seen["frame"], seen["border"] = frame, small.getpixel(beside)
+    return seen, upright_size(data)
 
 
 def inner(pixels: np.ndarray) -> tuple[int, int, int, int]:
@@ -109,11 +121,6 @@ _PARTS = _samplers(_SPANS[:, 0], _SPANS[:, 1], _SHORTEST, _COARSE).reshape(-1, _
 _WHOLE = _PARTS[-_SHORTEST:]
 
 
-def _all_of(pictures: np.ndarray) -> np.ndarray:
-    """The part of each that is all of it."""
-    return np.repeat(np.array([[0, 0, 1, 1]], np.float32), len(pictures), axis=0)
-
-
 # Coarsely: which part of the one shows the other?
 
 
@@ -133,8 +140,8 @@ class Overlaps:
         return Overlaps(self.rows[chosen], self.fit[chosen], self.part[chosen])
 
 
-def overlaps(pixels: np.ndarray, pairs: np.ndarray, advance: Callable[[int], None] = lambda _: None) -> Overlaps:
-    """Looks uint8 [N, SIDE, SIDE, 3] and pairs of their rows int64 [P, 2], in whichever order, → how they fit best.
+def overlaps(looks: np.ndarray, pairs: np.ndarray, advance: Callable[[int], None] = lambda _: None) -> Overlaps:
+    """Looks, ``LOOK`` [N], and pairs of their rows int64 [P, 2], in whichever order, → how they fit best.
 
     ``advance`` hears of every pair that is done.
     """
@@ -143,7 +150,7 @@ def overlaps(pixels: np.ndarray, pairs: np.ndarray, advance: Callable[[int], Non
     fit, part = np.empty(len(both), np.float32), np.empty((len(both), 4), np.float32)
     done = 0
     for group in np.split(order, np.flatnonzero(np.diff(both[order, 0])) + 1) if len(pairs) else ():
-        whole, *others = _coarse(pixels[np.append(both[group[:1], 0], both[group, 1])])
+        whole, *others = _coarse(looks["pixels"][np.append(both[group[:1], 0], both[group, 1])])
         fit[group], part[group] = _best_parts(whole, np.stack(others))
         advance((done + len(group)) // 2 - done // 2)
         done += len(group)
@@ -179,13 +186,13 @@ def _centred(rows: np.ndarray) -> np.ndarray:
 # Finely: what differs where the part is laid over the other?
 
 
-def differences(pixels: np.ndarray, pairs: Overlaps) -> np.ndarray:
-    """Looks uint8 [N, SIDE, SIDE, 3] and how P pairs of them overlap → float32 [P].
+def differences(looks: np.ndarray, pairs: Overlaps) -> np.ndarray:
+    """Looks, ``LOOK`` [N], and how P pairs of them overlap → float32 [P].
 
     The difference is the root mean square of what differs in the worst field of the picture, in units of the picture's
     contrast, after brightness and contrast were made equal; infinite where these are too far apart.
     """
-    found = [_differences(pixels, pairs[some]) for some in _batches(len(pairs.rows))]
+    found = [_differences(looks, pairs[some]) for some in _batches(len(pairs.rows))]
     return np.concatenate([np.empty(0, np.float32), *found])
 
 
@@ -194,11 +201,27 @@ def _batches(count: int) -> Iterator[slice]:
         yield slice(start, start + BATCH)
 
 
-def _differences(pixels: np.ndarray, pairs: Overlaps) -> np.ndarray:
-    ones, others = pixels[pairs.rows[:, 0]], pixels[pairs.rows[:, 1]]
-    part = _fitted(ones.mean(axis=3, dtype=np.float32), others.mean(axis=3, dtype=np.float32), pairs.part)
-    shown, wanted = _sampled(ones, part), _sampled(others, _all_of(others))
+def _differences(looks: np.ndarray, pairs: Overlaps) -> np.ndarray:
+    ones, others = looks[pairs.rows[:, 0]], looks[pairs.rows[:, 1]]
+    one, other = (each["pixels"].mean(axis=3, dtype=np.float32) for each in (ones, others))
+    part, frame = _with_border(_fitted(one, other, pairs.part), others["frame"])
+    shown, wanted = _sampled(ones["pixels"], part), _sampled(others["pixels"], frame)
+    place = frame[:, None, :2] + frame[:, None, 2:] * ((np.arange(_FINE)[:, None] + 0.5) / _FINE)
+    across, down = np.moveaxis((place < 0) | (place > 1), 2, 0)
+    wanted = np.where((down[:, :, None] | across[:, None])[..., None], others["border"][:, None, None], wanted)
     return np.minimum(_left(shown, wanted), _left(wanted, shown)).astype(np.float32)
+
+
+def _with_border(part: np.ndarray, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The parts [P, 4] of two pictures that are compared, where ``part`` of the first shows the second without its border.
+
+    Where the second has a border and the first goes on, the border belongs to what is compared: a heart with a border is no
+    crop of a heart with rays.
+    """
+    start, length = part[:, :2], part[:, 2:]
+    low = np.where(start > _CUT, np.maximum(frame[:, :2], -start / length), 0)
+    high = np.where(start + length < 1 - _CUT, np.minimum(frame[:, 2:], (1 - start) / length), 1)
+    return np.concatenate([start + low * length, (high - low) * length], axis=1), np.concatenate([low, high - low], axis=1)
 
 
 def _left(darker: np.ndarray, brighter: np.ndarray) -> np.ndarray:
@@ -226,7 +249,8 @@ def _fitted(ones: np.ndarray, others: np.ndarray, parts: np.ndarray) -> np.ndarr
     Enhanced Correlation Coefficient Maximization" (2008), reach the same by correlation.
     """
     parts = parts.copy()
-    wanted = _sampled(others, _all_of(others)).reshape(len(ones), -1)
+    whole = np.repeat(np.array([[0, 0, 1, 1]], np.float32), len(others), axis=0)
+    wanted = _sampled(others, whole).reshape(len(ones), -1)
     for _ in range(_STEPS):
         across, down = (_samplers(parts[:, side], parts[:, side + 2], _FINE, SIDE) for side in (0, 1))
         rows, columns = down @ ones, ones @ across.transpose(0, 2, 1)
@@ -249,9 +273,10 @@ def _fitted(ones: np.ndarray, others: np.ndarray, parts: np.ndarray) -> np.ndarr
 
 
 def _sampled(pixels: np.ndarray, parts: np.ndarray) -> np.ndarray:
-    """Parts [P, 4] of pictures [P, SIDE, SIDE, …] → float32 [P, _FINE, _FINE, …]."""
-    across, down = (_samplers(parts[:, side], parts[:, side + 2], _FINE, SIDE) for side in (0, 1))
-    rows = down @ pixels.reshape(len(pixels), SIDE, -1).astype(np.float32)
-    turned = rows.reshape(len(pixels), _FINE, SIDE, -1).transpose(0, 1, 3, 2)
+    """Parts [P, 4] of pictures [P, side, side, …] → float32 [P, _FINE, _FINE, …]."""
+    count, side = pixels.shape[:2]
+    across, down = (_samplers(parts[:, axis], parts[:, axis + 2], _FINE, side) for axis in (0, 1))
+    rows = down @ pixels.reshape(count, side, -1).astype(np.float32)
+    turned = rows.reshape(count, _FINE, side, -1).transpose(0, 1, 3, 2)
     resampled = turned @ across.transpose(0, 2, 1)[:, None]
-    return resampled.transpose(0, 1, 3, 2).reshape(len(pixels), _FINE, _FINE, *pixels.shape[3:])
+    return resampled.transpose(0, 1, 3, 2).reshape(count, _FINE, _FINE, *pixels.shape[3:])

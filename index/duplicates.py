@@ -27,7 +27,7 @@ from model.image import ImageError, upright_size
 from . import alikeness, blobs
 from . import generation as generations
 from . import segment as segments
-from .alikeness import BATCH, OVERLAP, SAME, SIDE, Look, Overlaps, differences
+from .alikeness import BATCH, LOOK, OVERLAP, SAME, Overlaps, differences
 from .catalog import Catalog, Item, batched
 
 COSINE = 0.6  # vectors of a picture and of its copy are nearer
@@ -236,10 +236,10 @@ def _candidates(space: _Space, cosine: float, neighbours: int, progress: Progres
 
 @dataclass(frozen=True)
 class _Looks:
-    """The looks of M contents: numbers ``contents`` [M], ascending; ``pixels`` uint8 [M, …]; ``worth`` [M], 0 for the best."""
+    """The looks of M contents: numbers ``contents`` [M], ascending; ``looks`` ``LOOK`` [M]; ``worth`` [M], 0 for the best."""
 
     contents: np.ndarray
-    pixels: np.ndarray
+    looks: np.ndarray
     worth: np.ndarray
 
     def rows(self, pairs: np.ndarray) -> np.ndarray:
@@ -257,32 +257,30 @@ class _Files:
         self.unreadable: dict[str, str] = {}
 
     def looks(self, numbers: np.ndarray, store: IO[bytes], progress: Progress) -> _Looks:
-        """Look at one picture of each of these contents; the pixels are kept in ``store``."""
-        shape = (len(numbers), SIDE, SIDE, 3)
-        pixels = np.memmap(store, np.uint8, "w+", shape=shape) if len(numbers) else np.empty(shape, np.uint8)
+        """Look at one picture of each of these contents; the looks are kept in ``store``."""
+        looks = np.memmap(store, LOOK, "w+", shape=len(numbers)) if len(numbers) else np.empty(0, LOOK)
         readable: list[int] = []
         worths = []
         with ThreadPoolExecutor(cpu_count()) as pool:
             for some in batched(numbers.tolist(), _READ):
                 for number, found in zip(some, pool.map(self._look, some), strict=True):
                     if found is not None:
-                        item, seen = found
-                        pixels[len(readable)] = seen.pixels
+                        item, looks[len(readable)], size = found
                         readable.append(number)
-                        worths.append(Picture(item, seen.size).worth)
-                        self._looked[number] = item.key, seen.size
+                        worths.append(Picture(item, size).worth)
+                        self._looked[number] = item.key, size
                 progress("Reading pictures", len(some), len(numbers))
         worth = np.empty(len(readable), np.int64)
         worth[sorted(range(len(readable)), key=worths.__getitem__)] = np.arange(len(readable))
-        return _Looks(np.array(readable, np.int64), pixels, worth)
+        return _Looks(np.array(readable, np.int64), looks, worth)
 
-    def _look(self, number: int) -> tuple[Item, Look] | None:
+    def _look(self, number: int) -> tuple[Item, np.ndarray, tuple[int, int]] | None:
         """Runs in a thread. The oldest item whose file is still there stands for all of the same content."""
         for key in self._contents.of(number):
             item, data = self._read(key)
             if item is not None and data is not None:
                 try:
-                    return item, alikeness.look(data)
+                    return item, *alikeness.look(data)
                 except ImageError as error:
                     self.unreadable[item.id] = str(error)
                     return None
@@ -351,9 +349,9 @@ class _Group:
 
 def _groups(looks: _Looks, pairs: np.ndarray, progress: Progress) -> list[_Group]:
     """Pairs of rows → groups of contents, each member of which matches the picture that is kept."""
-    fitting = alikeness.overlaps(looks.pixels, pairs, lambda n: progress("Comparing pictures", n, len(pairs)))
+    fitting = alikeness.overlaps(looks.looks, pairs, lambda n: progress("Comparing pictures", n, len(pairs)))
     fitting = fitting[fitting.fit >= OVERLAP]
-    sets, measured = _verified(looks.pixels, fitting, progress)
+    sets, measured = _verified(looks.looks, fitting, progress)
     near: dict[int, list[int]] = defaultdict(list)
     chains: dict[int, set[int]] = defaultdict(set)
     for one, other in fitting.rows.tolist():
@@ -362,20 +360,20 @@ def _groups(looks: _Looks, pairs: np.ndarray, progress: Progress) -> list[_Group
             near[other].append(one)
             chains[sets.root(one)] |= {one, other}
     asking = [_gathered(sorted(chain, key=looks.worth.__getitem__), near) for chain in chains.values()]
-    groups = _answered(asking, looks.pixels, measured)
+    groups = _answered(asking, looks.looks, measured)
     numbers = looks.contents.tolist()
     return [_Group(numbers[each.keep], {numbers[row]: found for row, found in each.members.items()}) for each in groups]
 
 
-def _verified(pixels: np.ndarray, fitting: Overlaps, progress: Progress) -> "tuple[_Sets, _Measured]":
+def _verified(looks: np.ndarray, fitting: Overlaps, progress: Progress) -> "tuple[_Sets, _Measured]":
     """Which rows are connected by pairs that are the same picture, and what was measured: no pair that is connected already."""
-    sets, measured = _Sets(len(pixels)), {}
+    sets, measured = _Sets(len(looks)), {}
     order = np.argsort(-fitting.fit, kind="stable")  # the surest first: they spare the others
     for start in range(0, len(order), BATCH):
         some = order[start : start + BATCH]
         apart = [sets.root(one) != sets.root(other) for one, other in fitting.rows[some].tolist()]
         pairs = fitting[some[apart]]
-        for pair, difference in zip(pairs.rows.tolist(), differences(pixels, pairs).tolist(), strict=True):
+        for pair, difference in zip(pairs.rows.tolist(), differences(looks, pairs).tolist(), strict=True):
             measured[min(pair), max(pair)] = difference
             if difference <= SAME:
                 sets.join(*pair)
@@ -406,7 +404,7 @@ def _gathered(chain: Sequence[int], near: dict[int, list[int]]) -> _Asking:
     return groups
 
 
-def _answered(asking: list[_Asking], pixels: np.ndarray, measured: _Measured) -> list[_Group]:
+def _answered(asking: list[_Asking], looks: np.ndarray, measured: _Measured) -> list[_Group]:
     """Let all of them ask at once, as often as they want: many pairs together are compared quickly."""
     groups: list[_Group] = []
     waiting = _asked([(each, None) for each in asking], groups)
@@ -414,8 +412,8 @@ def _answered(asking: list[_Asking], pixels: np.ndarray, measured: _Measured) ->
         pairs = {(min(pair), max(pair)) for _, wanted in waiting for pair in wanted} - measured.keys()
         if pairs:
             rows = np.array(sorted(pairs), np.int64)
-            fitting = alikeness.overlaps(pixels, rows)
-            found = np.where(fitting.fit >= OVERLAP, differences(pixels, fitting), np.inf)
+            fitting = alikeness.overlaps(looks, rows)
+            found = np.where(fitting.fit >= OVERLAP, differences(looks, fitting), np.inf)
             measured |= {
                 (one, other): difference for (one, other), difference in zip(rows.tolist(), found.tolist(), strict=True)
             }
