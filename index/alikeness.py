@@ -17,7 +17,7 @@ from model.image import decode, upright_size
 
 SIDE = 48  # pixels of a look
 OVERLAP = 0.75  # below, pictures are not copies of each other
-SAME = 0.35  # above, a difference is more than copying makes
+SAME = 0.3  # above, a difference is more than copying makes
 BATCH = 128  # pairs that are compared at once: quicker than fewer, and what more would need does not fit into a cache
 
 _DECODED = 4 * SIDE  # pixels of the shorter side, so that enough is left where the border is wide
@@ -28,6 +28,7 @@ _SHORTEST = 12  # of these, the side of the smallest part
 _FINE = 24  # pixels of what is compared in the end
 _FIELD = 4  # of these, the side of a field: the worst one counts, so that one changed detail is enough
 _FLAT = 8.0  # levels: differences are relative to the contrast, or to this where there is less
+_SMALLEST = 0.63  # of the side: less is a part of a picture, but no copy of it
 _CUT = 0.06  # of the side: less is cut off where a border's end is not found exactly
 _STEPS = 6
 _STEP = 0.005  # of the side, for derivatives
@@ -190,7 +191,7 @@ def differences(looks: np.ndarray, pairs: Overlaps) -> np.ndarray:
     """Looks, ``LOOK`` [N], and how P pairs of them overlap → float32 [P].
 
     The difference is the root mean square of what differs in the worst field of the picture, in units of the picture's
-    contrast, after brightness and contrast were made equal; infinite where these are too far apart.
+    contrast, after brightness and contrast were made equal; infinite where these are too far apart, or only a small part fits.
     """
     found = [_differences(looks, pairs[some]) for some in _batches(len(pairs.rows))]
     return np.concatenate([np.empty(0, np.float32), *found])
@@ -204,12 +205,14 @@ def _batches(count: int) -> Iterator[slice]:
 def _differences(looks: np.ndarray, pairs: Overlaps) -> np.ndarray:
     ones, others = looks[pairs.rows[:, 0]], looks[pairs.rows[:, 1]]
     one, other = (each["pixels"].mean(axis=3, dtype=np.float32) for each in (ones, others))
-    part, frame = _with_border(_fitted(one, other, pairs.part), others["frame"])
+    fitted = _fitted(one, other, pairs.part)
+    part, frame = _with_border(fitted, others["frame"])
     shown, wanted = _sampled(ones["pixels"], part), _sampled(others["pixels"], frame)
     place = frame[:, None, :2] + frame[:, None, 2:] * ((np.arange(_FINE)[:, None] + 0.5) / _FINE)
     across, down = np.moveaxis((place < 0) | (place > 1), 2, 0)
     wanted = np.where((down[:, :, None] | across[:, None])[..., None], others["border"][:, None, None], wanted)
-    return np.minimum(_left(shown, wanted), _left(wanted, shown)).astype(np.float32)
+    least = np.minimum(_left(shown, wanted), _left(wanted, shown))
+    return np.where((fitted[:, 2:] < _SMALLEST).any(axis=1), np.inf, least).astype(np.float32)
 
 
 def _with_border(part: np.ndarray, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -149,7 +149,7 @@ item. Every other one is a copy of it: the same file, or the same picture resize
 border or another brightness.</p>
 <p><b>The difference</b> is that of the worst part of the picture after it was laid over the other one, in units of its
 contrast: 0 is the same, and above {SAME:g} there is no copy. What was cut out of a picture counts as a copy of it, if it is
-three quarters of the sides or more: look before you remove.</p>"""
+about two thirds of the sides or more: look before you remove.</p>"""
 
 
 # The look: the colours and the letters of the training's page
