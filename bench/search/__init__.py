@@ -1,0 +1,1 @@
+"""Search over a million vectors: how quick, how exact, how large, beside others."""
