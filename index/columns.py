@@ -80,6 +80,10 @@ class Rows:
         """bool [size]"""
         return np.unpackbits(self.bits, count=self.size, bitorder="little").view(bool)
 
+    def has(self, numbers: np.ndarray) -> np.ndarray:
+        """bool [N], for rows int64 [N]."""
+        return (self.bits[numbers >> 3] >> (numbers & 7).astype(np.uint8) & 1).view(bool)
+
     def numbers(self) -> np.ndarray:
         """int64 [count], ascending."""
         return np.flatnonzero(self.mask())

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from os import cpu_count
 from pathlib import Path
 from shutil import copytree, rmtree
+from typing import Any
 
 import numpy as np
 
@@ -25,12 +26,15 @@ from model.encoder import Encoder
 from model.image import ImageError
 
 from . import blobs
+from . import segment as segments
 from .catalog import API_ORIGIN, Catalog, Fault, Item, Job, Known, NewItem, batched
 from .gallery import Entry, Unreadable, scan
+from .planner import Aim
 from .publish import current, publish, sweep
 
 BATCH = 128  # files a commit
 MAX_FILE = 256 * 2**20  # bytes
+AIM = Aim()
 SHRINK_LIMIT = 0.2  # share of the items that may vanish at once, unless told so
 SHRINK_FROM = 20  # items: below, only the loss of all of them is taken for an unmounted disk
 
@@ -41,7 +45,8 @@ class JobError(Failure):
 
 @dataclass
 class Report:
-    """What a job did. ``unreadable`` maps the id of a file, or of a folder with its last slash, to the reason."""
+    """What a job did. ``unreadable`` maps the id of a file, or of a folder with its last slash, to the reason;
+    ``indexes``: what those of the segments are worth, as ``approximate.Worth``."""
 
     found: int = 0
     added: int = 0
@@ -54,6 +59,7 @@ class Report:
     unreadable: dict[str, str] = field(default_factory=dict)
     generation: int | None = None
     count: int = 0
+    indexes: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -84,9 +90,11 @@ def run(
     *,
     origin: str | None = None,
     allow_shrink: bool = False,
+    aim: Aim = AIM,
     advance: Callable[[int], None] = lambda _: None,
 ) -> Report:
-    """Bring ``collection`` in line with ``gallery`` and publish. ``advance`` hears of every file that is done.
+    """Bring ``collection`` in line with ``gallery`` and publish. ``aim``: what approximate search is to keep; ``advance`` hears
+    of every file that is done.
 
     Raises ``JobError``, ``GalleryError``, ``BundleError`` or ``CatalogError``; search then goes on as it was, and the next
     run takes up what this one encoded.
@@ -102,7 +110,7 @@ def run(
             try:
                 keep_bundle(bundle, place)
                 job = catalog.begin(origin or str(root), root, bundle.fingerprint)
-                return _Run(catalog, place, job, root, encoder, allow_shrink, advance).run()
+                return _Run(catalog, place, job, root, encoder, allow_shrink, aim, advance).run()
             finally:
                 catalog.close()
     except OSError as error:
@@ -162,10 +170,11 @@ class _Run:
         root: Path,
         encoder: Encoder,
         allow_shrink: bool,
+        aim: Aim,
         advance: Callable[[int], None],
     ) -> None:
         self.catalog, self.collection, self.job, self.root = catalog, collection, job, root
-        self.encoder, self.allow_shrink, self.advance = encoder, allow_shrink, advance
+        self.encoder, self.allow_shrink, self.aim, self.advance = encoder, allow_shrink, aim, advance
         self.report = Report()
         self.quarantine = catalog.quarantined(job.origin)
         self.seen: list[int] = []  # keys whose files are still there
@@ -180,12 +189,17 @@ class _Run:
             self._encode_pending(published=False)
             self._check_pending()
             bundle = bundles.file_digest(self.collection / "bundles" / self.job.fingerprint / "bundle.json")
-            self.report.added, self.report.removed = publish(self.catalog, self.collection, self.job, self.encoder, bundle)
+            self.report.added, self.report.removed = publish(
+                self.catalog, self.collection, self.job, self.encoder, bundle, self.aim
+            )
             self._encode_pending(published=True)  # what a server took in meanwhile, with the bundle before
         finally:
             self.pool.shutdown(cancel_futures=True)
         state = self.catalog.state()
         self.report.generation, self.report.count = state.generation, state.count
+        if (generation := current(self.catalog, self.collection)) is not None:
+            folders = (self.collection / "segments" / name for name in generation.segments)
+            self.report.indexes = [segments.worth(folder).model_dump() for folder in folders]
         return self.report
 
     # --- scan and diff ---

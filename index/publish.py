@@ -17,29 +17,30 @@ from . import generation as generations
 from . import segment as segments
 from .catalog import Catalog, Job
 from .generation import Generation, GenerationError
-from .segment import SegmentError
+from .planner import Aim
+from .segment import EXACT, SegmentError
 
 MERGE_ABOVE = 0.1  # share of rows that are new or dead
 KEPT = 2  # generations: the current one, and the one before for servers that have not followed yet
 
 
-def publish(catalog: Catalog, collection: Path, job: Job, encoder: Encoder, bundle: str) -> tuple[int, int]:
+def publish(catalog: Catalog, collection: Path, job: Job, encoder: Encoder, bundle: str, aim: Aim = EXACT) -> tuple[int, int]:
     """Make what the job staged visible, with a new generation where anything came or went. Returns items added, removed.
 
     ``bundle``: digest of its bundle.json. Another one, though its vectors are the same, is a new generation too: so servers
-    take up its calibration.
+    take up its calibration. ``aim``: what the indexes of segments are made for; others are made anew.
     """
     state = catalog.state()  # before the keys are read: a change in between is then followed once more, not lost
     pending = [item.key for item in catalog.pending(job.fingerprint, job)]
     keys = np.setdiff1d(catalog.live_keys(job=job), np.array(pending, np.int64))
     previous = current(catalog, collection)
-    stored = _stored(collection, previous, encoder)
+    stored = _stored(collection, previous, encoder, aim)
     kept, new = plan(stored or {}, keys)
     same = previous is not None and previous.bundle == bundle
     if same and stored is not None and kept == list(stored) and len(new) == 0 and catalog.staged(job) == (0, 0):
         return catalog.publish(job, None)
     if len(new):
-        kept = [*kept, _write_segment(catalog, collection, job, encoder, new)]
+        kept = [*kept, _write_segment(catalog, collection, job, encoder, new, aim)]
     generation = Generation(
         number=job.number,
         fingerprint=job.fingerprint,
@@ -96,21 +97,24 @@ def _keep_only(folder: Path, names: set[str]) -> None:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def _stored(collection: Path, previous: Generation | None, encoder: Encoder) -> dict[str, np.ndarray] | None:
-    """The keys of each segment of the generation before; None where they are of no use to this encoder, or not whole."""
+def _stored(collection: Path, previous: Generation | None, encoder: Encoder, aim: Aim) -> dict[str, np.ndarray] | None:
+    """The keys of each segment of the generation before; None where they are of no use to this encoder, not whole, or have an
+    index that was not made for as much."""
     if previous is None or (previous.fingerprint, previous.precision) != (encoder.fingerprint, encoder.precision):
         return None
     try:
         for name in previous.segments:
             segments.verify(collection / "segments" / name)
+            if not segments.serves(collection / "segments" / name, aim):
+                return None
         return {name: segments.open(collection / "segments" / name, encoder.fingerprint).keys for name in previous.segments}
     except SegmentError:
         return None
 
 
-def _write_segment(catalog: Catalog, collection: Path, job: Job, encoder: Encoder, keys: np.ndarray) -> str:
+def _write_segment(catalog: Catalog, collection: Path, job: Job, encoder: Encoder, keys: np.ndarray, aim: Aim) -> str:
     folder = collection / "segments" / f"{job.number:08d}"
     rows = catalog.vectors(keys.tolist(), job.fingerprint, encoder.dim)
-    segments.write(folder, job.fingerprint, encoder.dim, rows)
+    segments.write(folder, job.fingerprint, encoder.dim, rows, aim)
     segments.verify(folder)
     return folder.name

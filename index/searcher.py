@@ -72,11 +72,20 @@ class Searcher:
                 self._parts = self._with_live(np.concatenate([live.keys, keys]), np.concatenate([live.vectors, vectors]))
             self._applied = changes[-1].number
 
-    def search(self, vector: np.ndarray, k: int, *, filter: Filter | None = None, group_by: str | None = None) -> list[Hit]:
+    def search(
+        self,
+        vector: np.ndarray,
+        k: int,
+        *,
+        filter: Filter | None = None,
+        group_by: str | None = None,
+        effort: int | None = None,
+    ) -> list[Hit]:
         """Unit float32 vector [D] → the nearest k live items, or all there are, best first; equal scores by age.
 
         ``filter``: only items for which it holds. ``group_by``: a field; of items that have the same in it only the nearest
-        comes, and those that have nothing in it stand alone. Raises ``FilterError`` where these do not fit the items.
+        comes, and those that have nothing in it stand alone. ``effort``: how hard to search, 0 for exactly; by default so hard
+        that the recall is kept which the collection was indexed for. Raises ``FilterError`` where a field fits no item.
         """
         parts = self._parts
         field = None if group_by is None else filters.known(group_by, parts.fields)
@@ -84,7 +93,7 @@ class Searcher:
         possible = sum(len(part.keys) if rows is None else rows.count for part, rows in chosen)
         ask, of_a_group = min(possible, k + _SPARE), _OF_A_GROUP
         while True:
-            found = _nearest(chosen, vector, ask, field, of_a_group)
+            found = _nearest(chosen, vector, ask, effort, field, of_a_group)
             hits = self._live_hits(found, k)
             # Enough are alive, and what was not asked for is worse than all of them, not equal to the last.
             if (ask == possible and not found.cut) or (len(hits) == k and hits[-1].score > found.least):
@@ -158,10 +167,15 @@ class _Candidates:
 
 
 def _nearest(
-    chosen: list[tuple[Segment, Rows | None]], vector: np.ndarray, k: int, group_by: str | None, of_a_group: int
+    chosen: list[tuple[Segment, Rows | None]],
+    vector: np.ndarray,
+    k: int,
+    effort: int | None,
+    group_by: str | None,
+    of_a_group: int,
 ) -> _Candidates:
     """The nearest ``k`` rows of all parts together, without those that are beyond the first ``of_a_group`` of their group."""
-    parts = [(part, *part.search(vector, k, rows)) for part, rows in chosen]
+    parts = [(part, *part.search(vector, k, rows, effort)) for part, rows in chosen]
     keys = np.concatenate([part.keys[rows] for part, rows, _ in parts])
     scores = np.concatenate([scores for _, _, scores in parts])
     order = np.lexsort((keys, -scores))[:k]

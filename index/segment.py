@@ -1,7 +1,8 @@
-"""Keys, vectors and metadata in, an immutable folder on disk out, and exact search over it.
+"""Keys, vectors and metadata in, an immutable folder on disk out, and the search over it.
 
-``keys.i64``, ``vectors.f32`` and ``columns.arrow`` hold the same rows in the same order; ``segment.json`` says how many,
-for which fingerprint, and each file's SHA-256. Vectors are mapped, not read: processes share them.
+``keys.i64``, ``vectors.f32`` and ``columns.arrow`` hold the same rows in the same order, and so does ``index.faiss`` where the
+planner chose one. ``segment.json`` says how many, for which fingerprint, what the index is worth, and each file's SHA-256.
+All of it but the keys is mapped, not read: processes share it.
 """
 
 import os
@@ -9,7 +10,7 @@ import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -18,14 +19,19 @@ from pydantic import BaseModel
 from model import Failure
 from model.bundle import file_digest, sync
 
-from . import columns, exact
+from . import approximate, columns, exact, planner
+from .approximate import Approximate, Worth
 from .catalog import Item
 from .columns import Rows
 from .exact import Found
+from .planner import FLAT, Aim
 
 MANIFEST = "segment.json"
-COLUMNS = "columns.arrow"
-FORMAT = 2  # in 1, lists and fields of several types were text that could not be told from other text
+VECTORS, COLUMNS, INDEX = "vectors.f32", "columns.arrow", "index.faiss"
+EXACT = Aim(recall=1.0)
+FORMAT = (
+    2  # in 1, there were no indexes, and lists and fields of several types were text that could not be told from other text
+)
 
 _Described = tuple[str, dict[str, Any]]  # id and metadata
 
@@ -39,7 +45,7 @@ class Manifest(BaseModel):
     fingerprint: str
     dim: int
     count: int
-    index: Literal["Flat"] = "Flat"
+    index: Worth = Worth()
     files: dict[str, str]
 
 
@@ -47,29 +53,45 @@ class Manifest(BaseModel):
 class Segment:
     """``keys`` int64 [N], ``vectors`` float32 [N, D] and ``metadata`` (a table of ``columns``) in one order.
 
-    A live segment is the same over memory, and has no ``name``.
+    A live segment is the same over memory, and has no ``name``. ``index``: None where all search is exact.
     """
 
     keys: np.ndarray
     vectors: np.ndarray
     metadata: pa.Table
     name: str = ""
+    index: Approximate | None = None
 
-    def search(self, query: np.ndarray, k: int, rows: Rows | None = None) -> Found:
-        """Unit vector float32 [D] → the nearest ``k`` rows, or all there are, with their cosines; ``rows``: only of these."""
+    def search(self, query: np.ndarray, k: int, rows: Rows | None = None, effort: int | None = None) -> Found:
+        """Unit vector float32 [D] → the nearest ``k`` rows, or all there are, with their cosines; ``rows``: only of these.
+
+        ``effort``: how hard to search, 0 for exactly; by default so hard that the recall is kept that was asked for.
+        """
+        count = len(self.keys)
+        passing = count if rows is None else rows.count
+        k = min(k, passing)
+        if self.index is not None and effort != 0:
+            effort = max(effort or self.index.effort, k)
+            if not planner.exactly(passing, count, effort):
+                candidates = self.index.candidates(query, k, effort, rows)
+                if len(candidates) >= k:
+                    return exact.nearest(self.vectors, query, k, candidates)
         return exact.nearest(self.vectors, query, k, None if rows is None else rows.numbers())
 
 
-def write(folder: Path, fingerprint: str, dim: int, rows: Iterable[tuple[Item, np.ndarray]]) -> int:
-    """Write a segment in one piece and return its number of rows; memory does not grow with it but for the metadata."""
+def write(folder: Path, fingerprint: str, dim: int, rows: Iterable[tuple[Item, np.ndarray]], aim: Aim = EXACT) -> int:
+    """Write a segment in one piece and return its number of rows; memory grows with its metadata and its index only."""
     draft = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
     try:
         described = _write_vectors(draft, rows)
         columns.write(draft / COLUMNS, columns.from_metadata(described))
+        index = approximate.make(draft / INDEX, _vectors(draft, len(described), dim), aim)
+        if index.factory != FLAT:
+            sync(draft / INDEX)
         files = {file.name: file_digest(file) for file in sorted(draft.iterdir())}
-        manifest = Manifest(fingerprint=fingerprint, dim=dim, count=len(described), files=files)
+        manifest = Manifest(fingerprint=fingerprint, dim=dim, count=len(described), index=index, files=files)
         with (draft / MANIFEST).open("wb") as file:
             file.write(manifest.model_dump_json(indent=2).encode())
             _sync(file)
@@ -86,19 +108,38 @@ def open(folder: Path, fingerprint: str) -> Segment:
     manifest = _manifest(folder)
     if manifest.fingerprint != fingerprint:
         raise SegmentError(f"The segment {folder} is of another bundle. Run `lookalike index` again to build it anew.")
-    shape = (manifest.count, manifest.dim)
     try:
         keys = np.fromfile(folder / "keys.i64", np.int64)
-        size = (folder / "vectors.f32").stat().st_size
+        size = (folder / VECTORS).stat().st_size
         if len(keys) != manifest.count or size != 4 * manifest.count * manifest.dim:
             raise _damaged(folder, "a file was cut short")
         metadata = columns.open(folder / COLUMNS)
         if metadata.num_rows != manifest.count:
             raise _damaged(folder, f"{COLUMNS} has another number of rows")
-        vectors = np.memmap(folder / "vectors.f32", np.float32, "r", shape=shape) if len(keys) else np.empty(shape, np.float32)
-    except (OSError, pa.ArrowException) as error:
+        vectors = _vectors(folder, manifest.count, manifest.dim)
+        known = manifest.index
+        index = None if known.factory == FLAT else approximate.open(folder / INDEX, known.effort)
+    except (OSError, RuntimeError, pa.ArrowException) as error:
         raise _damaged(folder, error) from error
-    return Segment(keys, np.asarray(vectors), metadata, folder.name)
+    return Segment(keys, vectors, metadata, folder.name, index)
+
+
+def worth(folder: Path) -> Worth:
+    """What the segment's index is worth. Raises ``SegmentError``."""
+    return _manifest(folder).index
+
+
+def serves(folder: Path, aim: Aim) -> bool:
+    """Whether its index is good enough. Raises ``SegmentError``."""
+    manifest = _manifest(folder)
+    return manifest.index.serves(aim, manifest.count, manifest.dim)
+
+
+def _vectors(folder: Path, count: int, dim: int) -> np.ndarray:
+    """Mapped; nothing cannot be."""
+    if count == 0:
+        return np.empty((0, dim), np.float32)
+    return np.asarray(np.memmap(folder / VECTORS, np.float32, "r", shape=(count, dim)))
 
 
 def verify(folder: Path) -> None:
@@ -130,7 +171,7 @@ def _damaged(folder: Path, reason: object) -> SegmentError:
 
 def _write_vectors(draft: Path, rows: Iterable[tuple[Item, np.ndarray]]) -> list[_Described]:
     described = []
-    with (draft / "keys.i64").open("wb") as keys, (draft / "vectors.f32").open("wb") as vectors:
+    with (draft / "keys.i64").open("wb") as keys, (draft / VECTORS).open("wb") as vectors:
         for item, vector in rows:
             keys.write(np.int64(item.key).tobytes())
             vectors.write(vector.tobytes())

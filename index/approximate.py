@@ -1,0 +1,185 @@
+"""Vectors and a plan in, a faiss index and what it is worth out; a query in, the rows out that are worth an exact look.
+
+What it is worth is measured: recall of the first ten hits against exact search, for two kinds of queries. ``like``: vectors of
+the collection itself; ``unlike``: directions between two of them, where little lies, which are as hard as pictures of another
+sort. The effort is the least at which both keep the recall that was asked for, beyond the error of the measurement.
+"""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+from pydantic import BaseModel
+
+from . import exact
+from .columns import Rows
+from .cores import CORES
+from .planner import FLAT, Aim, Plan, plan
+
+K = 10  # hits that recall is measured on
+_QUERIES = 1_000  # of each kind
+_BLOCK = 50_000  # vectors that are added at a time
+_LEARNT = 64  # vectors a cell that it is learnt from
+_TOWARDS = 0.7  # of another vector: found on emoji and icons, to be as hard as stamps (docs/benchmarks.md)
+_KEPT = 1_000  # efforts whose parameters are kept
+_SURE = 1.645  # deviations: recall is kept with 95 % certainty
+
+
+class Tried(BaseModel):
+    """``recall`` of both kinds of queries at an effort, and milliseconds of one query on one core."""
+
+    effort: int
+    like: float
+    unlike: float
+    ms: float
+
+
+class Worth(BaseModel):
+    """What stands in a segment's manifest. ``asked``: the recall that was asked for; ``recall``: the lower one of what was
+    measured at ``effort``; ``seconds`` that building took, ``bytes`` beside the vectors. ``failed``: an index that did not
+    keep the recall and was thrown away, so that search is exact; ``tried`` shows how far it came."""
+
+    factory: str = FLAT
+    failed: str = ""
+    asked: float = 1.0
+    effort: int = 0
+    recall: float = 1.0
+    tried: list[Tried] = []
+    seconds: float = 0.0
+    bytes: int = 0
+
+    def serves(self, aim: Aim, count: int, dim: int) -> bool:
+        """Whether what was made for another aim, of ``count`` vectors, is good enough for this one."""
+        chosen = plan(count, dim, aim)
+        if self.factory == FLAT:  # and would be again
+            return chosen.flat or (self.failed == chosen.factory and self.asked <= aim.recall)
+        return not chosen.flat and self.asked >= aim.recall and (aim.memory is None or self.bytes <= aim.memory)
+
+
+class Approximate:
+    """Safe to use from several threads. ``effort``: that of a search which asks for no other."""
+
+    def __init__(self, index: Any, effort: int) -> None:
+        self.index, self.effort = index, effort
+        self._graph = isinstance(index, faiss.IndexHNSW)
+        self._made_of: Any = getattr(faiss, "SearchParametersHNSW" if self._graph else "SearchParametersIVF")
+        self._parameters: dict[int, Any] = {}
+
+    def candidates(self, query: np.ndarray, k: int, effort: int | None = None, rows: Rows | None = None) -> np.ndarray:
+        """Unit vector float32 [D] → int64 [C], rows among which the ``k`` nearest are; with ``rows`` only of these.
+
+        Fewer than ``k`` where too few of all that is near pass: then it cannot be told where the nearest of them are.
+        """
+        effort = self.effort if effort is None else effort
+        if self._graph:
+            wanted = k + max(6, k // 2)
+            effort = max(effort, wanted)
+        else:
+            wanted = max(8 * k, 2 * effort)
+        if rows is None:
+            return self._search(query, wanted, effort)
+        # As many that pass are seen as without a filter. faiss's own selectors return those that pass of whatever they came
+        # by, which where few pass nearby are any, and nothing tells so.
+        share = rows.count / rows.size
+        near = self._search(query, round((effort if self._graph else wanted) / share), round(effort / share))
+        return near[rows.has(near)][:wanted]
+
+    def _search(self, query: np.ndarray, k: int, effort: int) -> np.ndarray:
+        k = min(k, self.index.ntotal)
+        scores, rows = np.empty(k, np.float32), np.empty(k, np.int64)
+        with CORES.some():
+            faiss.omp_set_num_threads(1)
+            # What ``index.search`` calls in the end; its way there takes as long as the search.
+            self.index.search_c(
+                1, faiss.swig_ptr(query), k, faiss.swig_ptr(scores), faiss.swig_ptr(rows), self._of_effort(effort)
+            )
+        return rows[: np.count_nonzero(rows >= 0)]
+
+    def _of_effort(self, effort: int) -> Any:
+        if effort not in self._parameters:
+            if len(self._parameters) > _KEPT:
+                self._parameters.clear()
+            named = {"efSearch": effort} if self._graph else {"nprobe": min(effort, self.index.nlist)}
+            self._parameters[effort] = self._made_of(**named)
+        return self._parameters[effort]
+
+
+def make(path: Path, vectors: np.ndarray, aim: Aim) -> Worth:
+    """Write the index that the planner chooses for ``vectors`` (float32 [N, D]), where it keeps the recall; none for exact
+    search."""
+    chosen = plan(len(vectors), vectors.shape[1], aim)
+    if chosen.flat:
+        return Worth(asked=aim.recall)
+    began = time.monotonic()
+    index = build(vectors, chosen)
+    took = round(time.monotonic() - began, 1)
+    tried, kept = measured(index, vectors, chosen, aim.recall)
+    if not kept:
+        return Worth(failed=chosen.factory, asked=aim.recall, tried=tried, seconds=took)
+    faiss.write_index(index, str(path))
+    found = {"effort": tried[-1].effort, "recall": min(tried[-1].like, tried[-1].unlike), "bytes": path.stat().st_size}
+    return Worth(factory=chosen.factory, asked=aim.recall, tried=tried, seconds=took, **found)
+
+
+def build(vectors: np.ndarray, chosen: Plan) -> Any:
+    """An index of the rows of ``vectors`` (float32 [N, D]), on all cores."""
+    faiss.omp_set_num_threads(CORES.count)
+    index: Any = faiss.index_factory(vectors.shape[1], chosen.factory, faiss.METRIC_INNER_PRODUCT)
+    random = np.random.default_rng(0)
+    cells = getattr(index, "nlist", 0)
+    learnt = min(len(vectors), _LEARNT * cells if cells else _BLOCK)
+    if cells:
+        index.cp.niter = 10
+    else:
+        index.hnsw.efConstruction = 100
+    index.train(vectors[np.sort(random.choice(len(vectors), learnt, replace=False))])
+    for start in range(0, len(vectors), _BLOCK):
+        index.add(vectors[start : start + _BLOCK])
+    return index
+
+
+def open(path: Path, effort: int) -> Approximate:
+    """Map an index: processes share it. Raises ``RuntimeError`` where there is none or it is damaged."""
+    return Approximate(faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC), effort)
+
+
+def measured(index: Any, vectors: np.ndarray, chosen: Plan, recall: float) -> tuple[list[Tried], bool]:
+    """Raise the effort until ``recall`` is kept → what was measured, and whether it is kept."""
+    random = np.random.default_rng(1)
+    queries = {"like": _like(vectors, random), "unlike": _between(vectors, random)}
+    right = {kind: _exact(vectors, asked) for kind, asked in queries.items()}
+    search, tried = Approximate(index, 0), []
+    for effort in chosen.efforts:
+        shares, took = {}, []
+        for kind, asked in queries.items():
+            began = time.perf_counter()
+            found = [exact.nearest(vectors, query, K, search.candidates(query, K, effort))[0] for query in asked]
+            took.append((time.perf_counter() - began) / len(asked))
+            shares[kind] = np.array([np.isin(rows, known).mean() for rows, known in zip(right[kind], found, strict=True)])
+        lower = [share.mean() - _SURE * share.std() / np.sqrt(len(share)) for share in shares.values()]
+        means = {kind: round(float(share.mean()), 4) for kind, share in shares.items()}
+        tried.append(Tried(effort=effort, ms=round(1000 * float(np.mean(took)), 4), **means))
+        if min(lower) >= recall:
+            return tried, True
+    return tried, False
+
+
+def _like(vectors: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    return np.ascontiguousarray(vectors[_some(vectors, _QUERIES, random)])
+
+
+def _between(vectors: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    ends = vectors[_some(vectors, 2 * _QUERIES, random)].reshape(2, -1, vectors.shape[1])
+    between = ends[0] + _TOWARDS * ends[1]
+    return between / np.maximum(np.linalg.norm(between, axis=1, keepdims=True), 1e-12)
+
+
+def _some(vectors: np.ndarray, count: int, random: np.random.Generator) -> np.ndarray:
+    return random.choice(len(vectors), min(count, len(vectors) // 2 * 2), replace=False)
+
+
+def _exact(vectors: np.ndarray, queries: np.ndarray) -> np.ndarray:
+    faiss.omp_set_num_threads(CORES.count)
+    return faiss.knn(queries, vectors, K, metric=faiss.METRIC_INNER_PRODUCT)[1]
