@@ -218,7 +218,7 @@ class Engine:
         seconds = {phase: end - start for phase, start, end in zip(phases, clock[:-1], clock[1:], strict=True)}
         count = self.count
         scores = np.array([hit.score for hit in hits])
-        # Of all items, filtered or not: a filter takes look-alikes away, and what is really alike in the same measure.
+        # Of all items, filtered or not: a filter is taken to thin out look-alikes and true matches alike.
         confidences = None if serving.calibration is None else serving.calibration.confidence(scores, count).tolist()
         return Answer(hits, serving, count, confidences, seconds | {"total": clock[-1] - clock[0]})
 

@@ -111,7 +111,7 @@ def response(error: Exception, request_id: str) -> Response:
     if problem.field is not None:
         body["field"] = problem.field
     # In ASCII: a field's name may be half a character, which UTF-8 cannot have.
-    return Response(json.dumps(body), problem.status, problem.headers, MEDIA_TYPE)
+    return Response(json.dumps(body, separators=(",", ":")), problem.status, problem.headers, MEDIA_TYPE)
 
 
 def install(app: FastAPI) -> None:
