@@ -1,5 +1,6 @@
 """A client of the service, over HTTP: pictures in, hits out. Safe to call from several threads."""
 
+import json
 import time
 from pathlib import Path
 from types import TracebackType
@@ -32,10 +33,20 @@ class Client:
     def close(self) -> None:
         self._http.close()
 
-    def search(self, picture: bytes | Path, k: int = 10) -> dict[str, Any]:
-        """The answer of ``POST /search``. Raises ``OSError`` when the file cannot be read."""
+    def search(
+        self, picture: bytes | Path, k: int = 10, filter: dict[str, Any] | None = None, group_by: str | None = None
+    ) -> dict[str, Any]:
+        """The answer of ``POST /search``; docs/filters.md has the grammar of filters. Raises ``OSError`` when the file cannot
+        be read."""
         data = picture.read_bytes() if isinstance(picture, Path) else picture
-        return self._said(self._sent("POST", "/search", params={"k": k}, files={"image": data}), "results")
+        # In the form: a filter may be longer than an address.
+        options = _text(filter) | ({} if group_by is None else {"group_by": group_by})
+        return self._said(self._sent("POST", "/search", params={"k": k}, files={"image": data}, data=options), "results")
+
+    def facets(self, field: str, limit: int = 20, filter: dict[str, Any] | None = None) -> dict[str, Any]:
+        """The answer of ``GET /facets``: a field's most frequent values, and how many items have each."""
+        options = {"field": field, "limit": limit} | _text(filter)
+        return self._said(self._sent("GET", "/facets", params=options), "values")
 
     def item(self, id: str) -> dict[str, Any] | None:
         """The answer of ``GET /items/{id}``; None when there is no such item."""
@@ -73,6 +84,10 @@ class Client:
         if not answer.is_success:
             raise ServiceError(said["detail"])
         return said
+
+
+def _text(filter: dict[str, Any] | None) -> dict[str, str]:
+    return {} if filter is None else {"filter": json.dumps(filter)}
 
 
 def _pause(answer: httpx.Response) -> float:

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from . import contract, errors
 from .admission import Admission, Uploads
 from .engine import Engine, NotReady
-from .routes import items, operations, search
+from .routes import facets, items, operations, search
 from .routes.context import Context
 from .settings import Settings
 from .telemetry import Metrics, Telemetry
@@ -59,7 +59,7 @@ def create_app(settings: Settings, engine: Engine | None = None) -> FastAPI:
     errors.install(app)
     app.add_middleware(Telemetry, metrics=metrics)
     app.add_middleware(HeadIsGet)
-    for router in (search.router, items.router, operations.router):
+    for router in (search.router, facets.router, items.router, operations.router):
         app.include_router(router)
     contract.install(app)
     app.add_api_route("/", _page, include_in_schema=False)

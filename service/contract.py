@@ -77,5 +77,6 @@ def _parameter(parameter: dict[str, Any]) -> str:
     schema = parameter["schema"]
     words = {"minimum": "at least", "maximum": "at most", "default": "default"}
     limits = [f"{word} {schema[key]}" for key, word in words.items() if key in schema]
+    limits += [f"for example {example}" for example in schema.get("examples", [])]
     choices = [" or ".join(choice.get("enum", [])) for choice in schema.get("anyOf", [])]
     return "; ".join(fact for fact in (parameter.get("description", ""), *choices, *limits) if fact)

@@ -18,6 +18,8 @@ import numpy as np
 from index import blobs
 from index import generation as generations
 from index.catalog import API_ORIGIN, FILE, Catalog, Item, NewItem, State
+from index.columns import Value
+from index.filters import Filter
 from index.searcher import Hit, Searcher
 from model import Failure, confidence
 from model import bundle as bundles
@@ -199,22 +201,31 @@ class Engine:
 
     # --- questions ---
 
-    def search(self, data: bytes, k: int) -> Answer:
-        """Picture bytes → the nearest k items. Raises ``NotReady`` or an ``ImageError``."""
+    def search(self, data: bytes, k: int, *, filter: Filter | None = None, group_by: str | None = None) -> Answer:
+        """Picture bytes → the nearest k items; options as of ``Searcher.search``.
+
+        Raises ``NotReady``, an ``ImageError`` or a ``FilterError``.
+        """
         serving = self.serving
         clock = [time.perf_counter()]
         pixels = serving.encoder.transform(data, self._max_pixels)
         clock.append(time.perf_counter())
         vector = serving.encoder.encode(pixels[None])[0]
         clock.append(time.perf_counter())
-        hits = serving.searcher.search(vector, k)
+        hits = serving.searcher.search(vector, k, filter=filter, group_by=group_by)
         clock.append(time.perf_counter())
         phases = ("decode", "encode", "search")
         seconds = {phase: end - start for phase, start, end in zip(phases, clock[:-1], clock[1:], strict=True)}
         count = self.count
         scores = np.array([hit.score for hit in hits])
+        # Of all items, filtered or not: a filter is taken to thin out look-alikes and true matches alike.
         confidences = None if serving.calibration is None else serving.calibration.confidence(scores, count).tolist()
         return Answer(hits, serving, count, confidences, seconds | {"total": clock[-1] - clock[0]})
+
+    def facets(self, field: str, limit: int, filter: Filter | None = None) -> tuple[list[tuple[Value, int]], Serving]:
+        """The values of a field and how many items have each: ``Searcher.facets``. Raises ``NotReady`` or a ``FilterError``."""
+        serving = self.serving
+        return serving.searcher.facets(field, limit, filter), serving
 
     def embed(self, pictures: list[bytes]) -> tuple[np.ndarray, Serving]:
         """Picture bytes → unit vectors float32 [N, D]. Raises ``NotReady`` or an ``ImageError``."""

@@ -1,19 +1,21 @@
 """Everything that can go wrong in, an RFC 9457 problem out: the one map from errors to HTTP statuses."""
 
 import errno
+import json
 import logging
 from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.routing import Match, Mount
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from index.catalog import CatalogError
+from index.filters import FilterError, UnknownField, WrongType
 from model.image import DamagedImage, ImageError, ImageTooLarge, NotAnImage
 
 from .engine import NotReady
@@ -25,11 +27,16 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE")
 
 
 class Problem(Exception):
-    """``kind`` is stable and for programs; ``detail`` is a sentence for people that says what to do."""
+    """``kind`` is stable and for programs; ``detail`` is a sentence for people that says what to do.
 
-    def __init__(self, status: int, kind: str, detail: str, headers: dict[str, str] | None = None) -> None:
+    ``field``: that of the items which is to blame, where there is one.
+    """
+
+    def __init__(
+        self, status: int, kind: str, detail: str, headers: dict[str, str] | None = None, field: str | None = None
+    ) -> None:
         super().__init__(detail)
-        self.status, self.kind, self.detail, self.headers = status, kind, detail, headers or {}
+        self.status, self.kind, self.detail, self.headers, self.field = status, kind, detail, headers or {}, field
 
 
 def problem_of(error: Exception) -> Problem:
@@ -45,6 +52,12 @@ def problem_of(error: Exception) -> Problem:
             return Problem(422, "damaged-image", str(error))
         case ImageError():
             return Problem(422, "bad-image", str(error))
+        case UnknownField():
+            return Problem(422, "unknown-field", str(error), field=error.field)
+        case WrongType():
+            return Problem(422, "wrong-type", str(error), field=error.field)
+        case FilterError():
+            return Problem(422, "bad-filter", str(error), field=error.field)
         case RequestValidationError():
             return Problem(422, "wrong-values", _what_is_wrong(error))
         case HTTPException():
@@ -84,7 +97,7 @@ class Problems:
             await response(error, scope["state"]["request_id"])(scope, receive, send)
 
 
-def response(error: Exception, request_id: str) -> JSONResponse:
+def response(error: Exception, request_id: str) -> Response:
     problem = problem_of(error)
     if problem is not error and problem.status >= 500 and not isinstance(error, NotReady):
         log.error("request %s failed", request_id, exc_info=error)
@@ -95,13 +108,16 @@ def response(error: Exception, request_id: str) -> JSONResponse:
         "detail": problem.detail,
         "request_id": request_id,
     }
-    return JSONResponse(body, problem.status, problem.headers, MEDIA_TYPE)
+    if problem.field is not None:
+        body["field"] = problem.field
+    # In ASCII: a field's name may be half a character, which UTF-8 cannot have.
+    return Response(json.dumps(body, separators=(",", ":")), problem.status, problem.headers, MEDIA_TYPE)
 
 
 def install(app: FastAPI) -> None:
     """FastAPI answers these two by itself unless told otherwise; all others reach ``Problems``."""
 
-    async def answer(request: Request, error: Exception) -> JSONResponse:
+    async def answer(request: Request, error: Exception) -> Response:
         if isinstance(error, HTTPException) and error.status_code == 405:
             error = HTTPException(405, headers={"Allow": _allowed(request)})
         return response(error, request.state.request_id)

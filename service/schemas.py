@@ -2,9 +2,15 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, TypeAdapter, WithJsonSchema
+
+from index import filters
+from index.columns import Value
+from index.filters import Filter, FilterError
 
 MAX_K = 1000
+MAX_FACETS = 1000
+MAX_FILTER = 2**20  # characters
 
 # Numbers that a segment's typed columns and JSON can hold: 64 bits, no NaN.
 Number = Annotated[int, Field(ge=-(2**63), lt=2**63)] | Annotated[float, Field(allow_inf_nan=False)]
@@ -13,12 +19,41 @@ Metadata = dict[str, Plain | list[Plain]]
 METADATA: TypeAdapter[Metadata] = TypeAdapter(Metadata)
 
 
+def _filter(text: str) -> Filter:
+    if len(text) > MAX_FILTER:
+        raise FilterError(f"The filter has more than {MAX_FILTER:,} characters. Give a shorter one.")
+    return filters.read(text)
+
+
+# Raises `FilterError`, which pydantic lets through: it is a problem of its own, not one of the wrong values.
+FilterText = Annotated[Filter, PlainValidator(_filter), WithJsonSchema({"type": "string"})]
+FILTER = Field(
+    None,
+    description="only items for which this holds: a JSON object, see docs/filters.md",
+    examples=['{"colour": ["red", "blue"], "price": {"<": 20}}'],
+)
+
+
 class SearchOptions(BaseModel):
     """The options of a search, however the picture came: query parameters or form fields."""
 
     model_config = ConfigDict(extra="forbid")
 
     k: int = Field(10, ge=1, le=MAX_K, description="how many hits at most")
+    filter: FilterText | None = FILTER
+    group_by: str | None = Field(
+        None, description="a field: of items that have the same in it only the nearest comes", examples=["product"]
+    )
+
+
+class FacetsOptions(BaseModel):
+    """The query parameters of ``GET /facets``."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    field: str = Field(description="whose values are counted", examples=["colour"])
+    limit: int = Field(20, ge=1, le=MAX_FACETS, description="how many values at most")
+    filter: FilterText | None = FILTER
 
 
 class ModelInfo(BaseModel):
@@ -50,6 +85,17 @@ class SearchAnswer(BaseModel):
     model: ModelInfo
     index: IndexInfo
     took_ms: dict[str, float]
+
+
+class ValueCount(BaseModel):
+    value: Value
+    count: int = Field(description="items that have it; one that has several values is counted for each")
+
+
+class FacetsAnswer(BaseModel):
+    field: str = Field(description="as it was asked for")
+    values: list[ValueCount] = Field(description="the most frequent first, then in the order of the values")
+    index: IndexInfo
 
 
 class EmbedAnswer(BaseModel):
@@ -103,3 +149,4 @@ class ProblemOut(BaseModel):
     status: int
     detail: str = Field(description="what is wrong and what to do")
     request_id: str
+    field: str | None = Field(None, description="the field of the items that is to blame; only where there is one")

@@ -43,8 +43,9 @@ async def embed(request: Request, here: Here) -> EmbedAnswer:
 
 
 def _search(engine: Engine, body: bodies.Body, asked: SearchOptions) -> Answer:
-    options = _options(asked.model_dump(exclude_unset=True) | body.fields)
-    return engine.search(body.picture, options.k)
+    said = _options(body.fields)
+    options = asked.model_copy(update={name: getattr(said, name) for name in said.model_fields_set})
+    return engine.search(body.picture, options.k, filter=options.filter, group_by=options.group_by)
 
 
 def _options(values: dict[str, Any]) -> SearchOptions:

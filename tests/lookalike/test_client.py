@@ -75,6 +75,25 @@ def test_items_are_there_or_not(client: Client) -> None:
         assert client.item(id) is None
 
 
+def test_a_filter_and_groups(client: Client, emoji_slice: Path) -> None:
+    picture = emoji_slice / "1f43b" / "openmoji.png"
+    found = client.search(picture, 20, {"family": ["openmoji", "noto"]})["results"]
+    assert {hit["metadata"]["family"] for hit in found} == {"openmoji", "noto"}
+    one_each = client.search(picture, 1000, group_by="family")["results"]
+    families = [hit["metadata"]["family"] for hit in one_each]
+    assert len(set(families)) == len(families) > 2
+    many = {"id": ["1f43b/noto.png", *(f"nothing/{number}" for number in range(9_999))]}
+    assert [hit["id"] for hit in client.search(picture, filter=many)["results"]] == ["1f43b/noto.png"]
+    assert "'family'" in complaint(lambda: client.search(picture, filter={"familiy": "noto"}))
+
+
+def test_facets(client: Client) -> None:
+    counts = {each["value"]: each["count"] for each in client.facets("family")["values"]}
+    assert sum(counts.values()) == client.info()["index"]["count"]
+    assert client.facets("family", 1, {"family": "noto"})["values"] == [{"value": "noto", "count": counts["noto"]}]
+    assert "'family'" in complaint(lambda: client.facets("familiy"))
+
+
 def test_the_service_describes_itself(client: Client) -> None:
     info = client.info()
     assert info["limits"]["max_k"] >= 100

@@ -7,7 +7,7 @@ import re
 import socket
 import struct
 import zlib
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import httpx
 import numpy as np
@@ -104,6 +104,17 @@ BODIES = {
     "200 MB, in chunks": (TYPED, [MEGABYTE] * 200, 413),
 }
 OPTIONS = ["k=0", "k=-1", "k=1000000000", "k=x", "k=1.5", "k=", "k=1e3", "k=nan", "k=%00", "limit=5", "k[]=1", "k=1;k=x"]
+FILTERS = [
+    "",
+    "{",
+    "[" * 10_000,
+    '{"not":' * 2_000,
+    '{"x":1}' * 2,
+    '{"\\ud800": 1}',
+    '{"label": 1e400}',
+    '{"label": {"in": ' + "9" * 9_000,
+]
+FIELDS = ["", "nothing", "%00", "%ff", "x" * 10_000, "%F0%9F%90%BB" * 1_000]
 ADDRESSES = {
     "nowhere": ("POST", "/nowhere", 404),
     "search by GET": ("GET", "/search", 405),
@@ -161,7 +172,7 @@ def ask(address):
         finally:
             connection.close()
         assert (answer.status, answer.getheader("content-type")) == (status, "application/problem+json"), problem
-        assert set(problem) == {"type", "title", "status", "detail", "request_id"}
+        assert set(problem) - {"field"} == {"type", "title", "status", "detail", "request_id"}
         assert problem["status"] == status
         assert problem["type"].startswith("urn:lookalike:")
         assert problem["title"] and problem["detail"].endswith(".")
@@ -205,6 +216,21 @@ def test_put_with_a_bad_body(ask, address, name):
 @pytest.mark.parametrize("query", OPTIONS)
 def test_bad_options(ask, query):
     ask("POST", f"/search?{query}", TYPED, PICTURE, 422)
+
+
+@pytest.mark.parametrize("text", FILTERS, ids=range(len(FILTERS)))
+def test_bad_filters(ask, text):
+    ask("POST", "/search", FORM, form(image(PICTURE), b'name="filter"\r\n\r\n' + text.encode()), 422)
+    for method, path in (("POST", "/search?"), ("GET", "/facets?field=label&")):
+        ask(method, f"{path}filter={quote(text)}", TYPED, PICTURE if method == "POST" else None, 422)
+
+
+@pytest.mark.parametrize("field", FIELDS, ids=range(len(FIELDS)))
+def test_fields_that_no_item_has(ask, field):
+    for method, path in (("POST", "/search?group_by="), ("GET", "/facets?field=")):
+        problem = ask(method, path + field, TYPED, PICTURE if method == "POST" else None, 422)
+        assert problem["type"] == "urn:lookalike:unknown-field"
+        assert len(problem["detail"]) < 500
 
 
 @pytest.mark.parametrize("name", ADDRESSES)

@@ -1,5 +1,7 @@
 import re
+from html import escape
 
+from index import filters
 from service.contract import page
 
 METHODS = {"get", "post", "put", "delete"}
@@ -8,7 +10,7 @@ METHODS = {"get", "post", "put", "delete"}
 def test_each_operation_tells_its_problems_as_problems(client):
     found = client.get("/openapi.json").json()
     operations = [(path, operation) for path, methods in found["paths"].items() for operation in methods.values()]
-    assert len(operations) == 10
+    assert len(operations) == 11
     for path, operation in operations:
         failures = {status: answer for status, answer in operation["responses"].items() if status >= "400"}
         assert "500" in failures, path
@@ -26,12 +28,31 @@ def test_bodies_are_described_with_their_fields(client):
         for path, method in (("/search", "post"), ("/embed", "post"), ("/items/{id}", "put"))
     }
     assert {path: set(fields) for path, fields in forms.items()} == {
-        "/search": {"image", "k"},
+        "/search": {"image", "k", "filter", "group_by"},
         "/embed": {"images"},
         "/items/{id}": {"image", "metadata"},
     }
-    assert {parameter["name"] for parameter in paths["/search"]["post"]["parameters"]} == {"k"}
+    assert {parameter["name"] for parameter in paths["/search"]["post"]["parameters"]} == {"k", "filter", "group_by"}
+    assert {parameter["name"] for parameter in paths["/facets"]["get"]["parameters"]} == {"field", "limit", "filter"}
     assert {parameter["name"] for parameter in paths["/images/{id}"]["get"]["parameters"]} == {"id", "size"}
+
+
+def test_filters_are_described_with_an_example_that_can_be_read(client):
+    paths = client.get("/openapi.json").json()["paths"]
+    form = paths["/search"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]["properties"]
+    parameters = [*paths["/search"]["post"]["parameters"], *paths["/facets"]["get"]["parameters"]]
+    schemas = [form["filter"], *(parameter["schema"] for parameter in parameters if parameter["name"] == "filter")]
+    assert len(schemas) == 3
+    for schema in schemas:
+        assert schema["anyOf"][0] == {"type": "string"}
+        [example] = schema["examples"]
+        assert filters.read(example)
+    assert escape(example) in client.get("/docs").text
+
+
+def test_a_problem_may_name_a_field(client):
+    problem = client.get("/openapi.json").json()["components"]["schemas"]["ProblemOut"]
+    assert set(problem["properties"]) - set(problem["required"]) == {"field"}
 
 
 def test_answers_of_a_search_are_described_with_their_confidence(client):

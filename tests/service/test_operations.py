@@ -16,6 +16,7 @@ GETS = [
     "/info",
     "/metrics",
     "/web/app.js",
+    "/facets?field=label",
     "/items/plain.png",
     "/images/plain.png",
 ]
@@ -29,6 +30,7 @@ def test_an_empty_collection_is_alive_and_says_how_to_fill_it(tmp_path, check_pr
         for answer in (
             client.get("/readyz"),
             client.post("/search", files={"image": picture}),
+            client.get("/facets?field=x"),
             client.get("/items/x"),
             client.get("/images/x"),
             client.put("/items/x", files={"image": picture}),
@@ -81,7 +83,14 @@ def test_metrics_count_answers_and_time_phases(client, picture):
 
 def test_what_clients_write_makes_no_new_time_series(client):
     def ask(n):
-        for path in (f"/nowhere{n}", f"/items/{n}", f"/images/{n}?size=small", f"/web/{n}", f"/search/{n}"):
+        for path in (
+            f"/nowhere{n}",
+            f"/items/{n}",
+            f"/images/{n}?size=small",
+            f"/facets?field={n}",
+            f"/web/{n}",
+            f"/search/{n}",
+        ):
             client.get(path)
             client.request(f"ODD{n}", path)
 
