@@ -34,14 +34,23 @@ class Client:
         self._http.close()
 
     def search(
-        self, picture: bytes | Path, k: int = 10, filter: dict[str, Any] | None = None, group_by: str | None = None
+        self,
+        picture: bytes | Path,
+        k: int = 10,
+        filter: dict[str, Any] | None = None,
+        group_by: str | None = None,
+        exact: bool = False,
+        ef: int | None = None,
     ) -> dict[str, Any]:
-        """The answer of ``POST /search``; docs/filters.md has the grammar of filters. Raises ``OSError`` when the file cannot
-        be read."""
+        """The answer of ``POST /search``; docs/filters.md has the grammar of filters, docs/search.md says what ``ef`` is.
+
+        Raises ``OSError`` when the file cannot be read.
+        """
         data = picture.read_bytes() if isinstance(picture, Path) else picture
         # In the form: a filter may be longer than an address.
         options = _text(filter) | ({} if group_by is None else {"group_by": group_by})
-        return self._said(self._sent("POST", "/search", params={"k": k}, files={"image": data}, data=options), "results")
+        asked = {"k": k} | ({"exact": True} if exact else {}) | ({} if ef is None else {"ef": ef})
+        return self._said(self._sent("POST", "/search", params=asked, files={"image": data}, data=options), "results")
 
     def facets(self, field: str, limit: int = 20, filter: dict[str, Any] | None = None) -> dict[str, Any]:
         """The answer of ``GET /facets``: a field's most frequent values, and how many items have each."""

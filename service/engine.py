@@ -201,7 +201,15 @@ class Engine:
 
     # --- questions ---
 
-    def search(self, data: bytes, k: int, *, filter: Filter | None = None, group_by: str | None = None) -> Answer:
+    def search(
+        self,
+        data: bytes,
+        k: int,
+        *,
+        filter: Filter | None = None,
+        group_by: str | None = None,
+        effort: int | None = None,
+    ) -> Answer:
         """Picture bytes → the nearest k items; options as of ``Searcher.search``.
 
         Raises ``NotReady``, an ``ImageError`` or a ``FilterError``.
@@ -212,7 +220,7 @@ class Engine:
         clock.append(time.perf_counter())
         vector = serving.encoder.encode(pixels[None])[0]
         clock.append(time.perf_counter())
-        hits = serving.searcher.search(vector, k, filter=filter, group_by=group_by)
+        hits = serving.searcher.search(vector, k, filter=filter, group_by=group_by, effort=effort)
         clock.append(time.perf_counter())
         phases = ("decode", "encode", "search")
         seconds = {phase: end - start for phase, start, end in zip(phases, clock[:-1], clock[1:], strict=True)}

@@ -9,6 +9,7 @@ from index.columns import Value
 from index.filters import Filter, FilterError
 
 MAX_K = 1000
+MAX_EF = 4096
 MAX_FACETS = 1000
 MAX_FILTER = 2**20  # characters
 
@@ -44,6 +45,19 @@ class SearchOptions(BaseModel):
     group_by: str | None = Field(
         None, description="a field: of items that have the same in it only the nearest comes", examples=["product"]
     )
+    exact: bool = Field(False, description="compare with every item, however long that takes")
+    ef: int | None = Field(
+        None,
+        ge=1,
+        le=MAX_EF,
+        description="how hard to search, for more recall or more speed than the collection was indexed for: nodes that a walk "
+        "through the graph keeps in mind, or cells that are looked into",
+    )
+
+    @property
+    def effort(self) -> int | None:
+        """As ``index.searcher`` takes it."""
+        return 0 if self.exact else self.ef
 
 
 class FacetsOptions(BaseModel):

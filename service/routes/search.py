@@ -45,7 +45,7 @@ async def embed(request: Request, here: Here) -> EmbedAnswer:
 def _search(engine: Engine, body: bodies.Body, asked: SearchOptions) -> Answer:
     said = _options(body.fields)
     options = asked.model_copy(update={name: getattr(said, name) for name in said.model_fields_set})
-    return engine.search(body.picture, options.k, filter=options.filter, group_by=options.group_by)
+    return engine.search(body.picture, options.k, filter=options.filter, group_by=options.group_by, effort=options.effort)
 
 
 def _options(values: dict[str, Any]) -> SearchOptions:

@@ -28,11 +28,12 @@ def test_bodies_are_described_with_their_fields(client):
         for path, method in (("/search", "post"), ("/embed", "post"), ("/items/{id}", "put"))
     }
     assert {path: set(fields) for path, fields in forms.items()} == {
-        "/search": {"image", "k", "filter", "group_by"},
+        "/search": {"image", "k", "filter", "group_by", "exact", "ef"},
         "/embed": {"images"},
         "/items/{id}": {"image", "metadata"},
     }
-    assert {parameter["name"] for parameter in paths["/search"]["post"]["parameters"]} == {"k", "filter", "group_by"}
+    names = {parameter["name"] for parameter in paths["/search"]["post"]["parameters"]}
+    assert names == {"k", "filter", "group_by", "exact", "ef"}
     assert {parameter["name"] for parameter in paths["/facets"]["get"]["parameters"]} == {"field", "limit", "filter"}
     assert {parameter["name"] for parameter in paths["/images/{id}"]["get"]["parameters"]} == {"id", "size"}
 

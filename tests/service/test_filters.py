@@ -206,3 +206,25 @@ def test_facets_wait_for_their_turn_like_searches(fresh, open_client, picture, c
     go_on.set()
     asking.join()
     assert client.get("/facets?field=label").json()["values"] == []
+
+
+@pytest.mark.parametrize(
+    ("asked", "effort"),
+    [({}, None), ({"exact": "true"}, 0), ({"ef": 7}, 7), ({"ef": 7, "exact": True}, 0), ({"exact": "no"}, None)],
+)
+def test_how_hard_to_search_is_passed_on(client, picture, monkeypatch, asked, effort):
+    heard, search = [], Searcher.search
+
+    def noted(self, vector, k, **options):
+        heard.append(options["effort"])
+        return search(self, vector, k, **options)
+
+    monkeypatch.setattr(Searcher, "search", noted)
+    assert ids(client.post("/search", files={"image": picture}, params=asked)) == set(NAMES)
+    assert heard == [effort]
+
+
+@pytest.mark.parametrize("asked", [{"ef": 0}, {"ef": 4097}, {"ef": "wide"}, {"exact": "perhaps"}])
+def test_efforts_that_there_are_not(client, picture, asked):
+    answer = client.post("/search", files={"image": picture}, params=asked)
+    assert answer.status_code == 422 and answer.json()["type"].endswith("wrong-values")
