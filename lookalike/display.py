@@ -310,7 +310,9 @@ def _clusters(clusters: Sequence[Cluster]) -> Table:
         for place, (picture, said) in enumerate(pictures):
             id = Text(picture.item.id, style="" if place else "bold")
             last = more <= 0 and place == len(pictures) - 1
-            table.add_row(Padding(id, (0, 0, 0, 2 if place else 0)), said, shape(picture), size(picture.item.size), end_section=last)
+            table.add_row(
+                Padding(id, (0, 0, 0, 2 if place else 0)), said, shape(picture), size(picture.item.size), end_section=last
+            )
         if more > 0:
             table.add_row(f"  … and {more:,} more of it", end_section=True)
     return table

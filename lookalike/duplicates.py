@@ -139,9 +139,9 @@ def _unreadable(found: Duplicates) -> str:
 
 
 _ABOUT = f"""
-<p>What is to be kept comes first in each cluster: the picture with the most pixels, then the largest file, then the oldest
-item. Every other one is a copy of it: the same file, or the same picture resized, recompressed, cropped a little, with another
-border or another brightness.</p>
+<p>What is to be kept comes first in each cluster: the picture with the most pixels inside its border, then the one
+with the least border, the largest file, the oldest item. Every other one is a copy of it: the same file, or the same picture
+resized, recompressed, cropped a little, with another border or another brightness.</p>
 <p><b>The difference</b> is that of the worst part of the picture after it was laid over the other one, in units of its
 contrast: 0 is the same, and above {SAME:g} there is no copy. What was cut out of a picture counts as a copy of it, if it is
 about two thirds of the sides or more: look before you remove.</p>"""
