@@ -261,7 +261,8 @@ def _inside(look: np.void, size: tuple[int, int]) -> float:
     """How many pixels of a picture of this size its border leaves, less ``_BLURRED`` for each side that has a border."""
     left, top, right, bottom = look["frame"].tolist()
     bordered = sum((left < 0, top < 0, right > 1, bottom > 1))
-    return float(size[0] * size[1] / ((right - left) * (bottom - top)) * (1 - _BLURRED) ** bordered)
+    across, down = round(size[0] / (right - left)), round(size[1] / (bottom - top))
+    return float(across * down * (1 - _BLURRED) ** bordered)
 
 
 class _Files:
