@@ -37,6 +37,8 @@ bench: .venv/dev demo/bundle/bundle.json
 	$(bin)/python -m bench.runtimes
 	$(bin)/python -m bench.photos
 	$(bin)/python -m bench.startup
+	$(bin)/python -m bench.filters
+	$(bin)/python -m bench.duplicates
 
 bench-training: .venv/dev
 	$(bin)/python -m bench.training emoji icons objects ablation curves busy steps loss architectures

@@ -2,14 +2,15 @@
 
 Which pictures may be copies, their vectors say: only the nearest neighbours are compared (``_candidates``). Whether they are,
 their pixels say (``alikeness``). Copies of copies may drift apart, so what counts is not the chain: every member of a cluster
-matches the picture that is to be kept, the one with the most pixels, then the largest file, then the oldest item. Nothing is
-changed or removed.
+matches the picture that is to be kept: the one with the most pixels inside its border, then the least border, then the largest
+file, then the oldest item. Nothing is changed or removed.
 """
 
 import hashlib
+import math
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -38,6 +39,7 @@ _Pair = tuple[int, int]
 _Measured = dict[_Pair, float]
 _Asking = Generator[list[_Pair], _Measured, list["_Group"]]
 
+_BLURRED = 0.06  # of a side: where a border ends in a JPEG is found no better, and it must not count as picture
 _BLOCK = 4096  # vectors that are compared with as many others at once
 _READ = 512  # pictures that are read ahead
 
@@ -52,11 +54,6 @@ class Picture:
 
     item: Item
     size: tuple[int, int]
-
-    @property
-    def worth(self) -> tuple[int, int, int]:
-        """The smallest is kept."""
-        return -self.size[0] * self.size[1], -self.item.size, self.item.key
 
 
 @dataclass(frozen=True)
@@ -236,16 +233,36 @@ def _candidates(space: _Space, cosine: float, neighbours: int, progress: Progres
 
 @dataclass(frozen=True)
 class _Looks:
-    """The looks of M contents: numbers ``contents`` [M], ascending; ``looks`` ``LOOK`` [M]; ``worth`` [M], 0 for the best."""
+    """The looks of M contents: numbers ``contents`` [M], ascending; ``looks`` ``LOOK`` [M]; ``sizes`` [M] of the pictures;
+    ``files`` [M], 0 for the largest file, of equal ones for the oldest item."""
 
     contents: np.ndarray
     looks: np.ndarray
-    worth: np.ndarray
+    sizes: list[tuple[int, int]]
+    files: np.ndarray
 
     def rows(self, pairs: np.ndarray) -> np.ndarray:
         """Pairs of contents → pairs of rows, without those of contents that could not be looked at."""
         readable = np.isin(pairs, self.contents).all(axis=1)
         return np.searchsorted(self.contents, pairs[readable])
+
+    def ordered(self, chain: Collection[int]) -> list[int]:
+        """Rows of pictures that are connected, the one to keep first. Those of one size are taken to have one border: it is
+        found a little wider in some, and that must not decide between a file and its recompressed copy.
+        """
+        inside: dict[tuple[int, int], float] = defaultdict(float)
+        for row in chain:
+            size = self.sizes[row]
+            inside[size] = max(inside[size], _inside(self.looks[row], size))
+        return sorted(chain, key=lambda row: (-inside[self.sizes[row]], math.prod(self.sizes[row]), self.files[row]))
+
+
+def _inside(look: np.void, size: tuple[int, int]) -> float:
+    """How many pixels of a picture of this size its border leaves, less ``_BLURRED`` for each side that has a border."""
+    left, top, right, bottom = look["frame"].tolist()
+    bordered = sum((left < 0, top < 0, right > 1, bottom > 1))
+    across, down = round(size[0] / (right - left)), round(size[1] / (bottom - top))
+    return float(across * down * (1 - _BLURRED) ** bordered)
 
 
 class _Files:
@@ -260,19 +277,20 @@ class _Files:
         """Look at one picture of each of these contents; the looks are kept in ``store``."""
         looks = np.memmap(store, LOOK, "w+", shape=len(numbers)) if len(numbers) else np.empty(0, LOOK)
         readable: list[int] = []
-        worths = []
+        sizes, files = [], []
         with ThreadPoolExecutor(cpu_count()) as pool:
             for some in batched(numbers.tolist(), _READ):
                 for number, found in zip(some, pool.map(self._look, some), strict=True):
                     if found is not None:
                         item, looks[len(readable)], size = found
                         readable.append(number)
-                        worths.append(Picture(item, size).worth)
+                        sizes.append(size)
+                        files.append((-item.size, item.key))
                         self._looked[number] = item.key, size
                 progress("Reading pictures", len(some), len(numbers))
-        worth = np.empty(len(readable), np.int64)
-        worth[sorted(range(len(readable)), key=worths.__getitem__)] = np.arange(len(readable))
-        return _Looks(np.array(readable, np.int64), looks, worth)
+        place = np.empty(len(readable), np.int64)
+        place[sorted(range(len(readable)), key=files.__getitem__)] = np.arange(len(readable))
+        return _Looks(np.array(readable, np.int64), looks, sizes, place)
 
     def _look(self, number: int) -> tuple[Item, np.ndarray, tuple[int, int]] | None:
         """Runs in a thread. The oldest item whose file is still there stands for all of the same content."""
@@ -359,7 +377,7 @@ def _groups(looks: _Looks, pairs: np.ndarray, progress: Progress) -> list[_Group
             near[one].append(other)
             near[other].append(one)
             chains[sets.root(one)] |= {one, other}
-    asking = [_gathered(sorted(chain, key=looks.worth.__getitem__), near) for chain in chains.values()]
+    asking = [_gathered(looks.ordered(chain), near) for chain in chains.values()]
     groups = _answered(asking, looks.looks, measured)
     numbers = looks.contents.tolist()
     return [_Group(numbers[each.keep], {numbers[row]: found for row, found in each.members.items()}) for each in groups]

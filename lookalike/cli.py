@@ -318,6 +318,32 @@ def index(
 
 
 @app.command()
+def duplicates(
+    collection: Annotated[Path, typer.Argument(help="Folder of a collection.")],
+    page: Annotated[Path | None, typer.Option(help="Write a page with the pictures, e.g. duplicates.html.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Look for copies: the same file, or the same picture resized, recompressed or cropped a little. Removes nothing."""
+    from index.duplicates import find
+
+    from . import duplicates as pages
+
+    with display.progress(console) as progress:
+        tasks: dict[str, Any] = {}
+
+        def advance(phase: str, amount: int, total: int) -> None:
+            if phase not in tasks:
+                tasks[phase] = progress.add_task(phase, total=total)
+            progress.advance(tasks[phase], amount)
+
+        found = find(collection, progress=advance)
+    if page is not None:
+        # A name that came from a file system may hold what UTF-8 does not have.
+        page.write_text(pages.page(found, collection), encoding="utf-8", errors="xmlcharrefreplace")
+    _result(as_json, found.figures(), lambda: display.duplicates(console, found, page))
+
+
+@app.command()
 def serve(
     collection: Annotated[Path, typer.Argument(help="Folder of a collection; may be empty still.")],
     host: Host = "127.0.0.1",

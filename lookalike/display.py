@@ -8,13 +8,17 @@ from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, RenderableType
+from rich.padding import Padding
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
+from index.duplicates import Cluster, Duplicates
 from index.job import Report
 from training import watch
 from training.datasets.problems import Problem
+
+from .duplicates import shape, size, told
 
 FIGURES = {
     "recall@1": "R@1",
@@ -27,7 +31,7 @@ FIGURES = {
     "nmi": "NMI",
 }
 _COMPARED = ("recall@1", "map@r")
-_SHOWN_PROBLEMS, _SHOWN_CLASSES = 20, 15
+_SHOWN_PROBLEMS, _SHOWN_CLASSES, _SHOWN_CLUSTERS, _SHOWN_COPIES = 20, 15, 20, 5
 _BARS = "▁▂▃▄▅▆▇█"
 
 
@@ -269,6 +273,49 @@ def audited(console: Console, found: Mapping[str, Any], page: Path | None) -> No
         console.print(f"{watch.counted(alone, 'picture')} could not be judged: the only one of its label.")
     told = f"Pictures of them: {page}" if page else "With --page suspects.html: their pictures, beside those of both labels."
     console.print(told, markup=False, soft_wrap=True)
+
+
+def duplicates(console: Console, found: Duplicates, page: Path | None) -> None:
+    """The first clusters of copies, what all of them take on the disk, and what could not be looked at."""
+    if found.clusters:
+        console.print(_clusters(found.clusters[:_SHOWN_CLUSTERS]))
+    if (more := len(found.clusters) - _SHOWN_CLUSTERS) > 0:
+        console.print(f"… and {watch.counted(more, 'more picture')} with copies; all of them with --json")
+    free = f": {size(found.bytes)} could be free. Nothing was removed." if found.clusters else "."
+    console.print(f"[bold]{told(found)}[/] among {watch.counted(found.items, 'item')}{free}")
+    if found.pending:
+        waiting = watch.counted(found.pending, "item")
+        console.print(f"{waiting} without a vector: only copies of the same file are found until `lookalike index` runs.")
+    if found.unreadable:
+        console.print(f"[yellow]{watch.counted(len(found.unreadable), 'item')} could not be looked at:")
+        for id, reason in sorted(found.unreadable.items())[:_SHOWN_PROBLEMS]:
+            console.print(f"  {id}: {reason}", markup=False, soft_wrap=True)
+        if (more := len(found.unreadable) - _SHOWN_PROBLEMS) > 0:
+            console.print(f"  … and {more:,} more; all of them with --json")
+    if page or found.clusters:
+        pictures = f"Pictures of them: {page}" if page else "With --page duplicates.html: their pictures."
+        console.print(pictures, markup=False, soft_wrap=True)
+
+
+def _clusters(clusters: Sequence[Cluster]) -> Table:
+    """What is to be kept, and below it its copies."""
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("picture", overflow="fold", ratio=1)
+    table.add_column("", no_wrap=True)
+    for name in ("pixels", "size"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for cluster in clusters:
+        more = len(cluster.copies) - _SHOWN_COPIES
+        pictures = [(cluster.keep, "keep"), *((copy.picture, copy.why) for copy in cluster.copies[:_SHOWN_COPIES])]
+        for place, (picture, said) in enumerate(pictures):
+            id = Text(picture.item.id, style="" if place else "bold")
+            last = more <= 0 and place == len(pictures) - 1
+            table.add_row(
+                Padding(id, (0, 0, 0, 2 if place else 0)), said, shape(picture), size(picture.item.size), end_section=last
+            )
+        if more > 0:
+            table.add_row(f"  … and {more:,} more of it", end_section=True)
+    return table
 
 
 def warnings(console: Console, problems: Sequence[Problem], source: Path) -> None:

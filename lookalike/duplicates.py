@@ -18,7 +18,8 @@ from index.alikeness import SAME
 from index.catalog import Catalog
 from index.duplicates import Cluster, Copy, Duplicates, Picture
 from model.image import ImageError, decode
-from training.watch import ICON, STYLE, counted
+from training.page import whole
+from training.watch import counted
 
 CLUSTERS = 200  # that are shown, those that take the most room first
 COPIES = 11  # of a cluster that are shown
@@ -37,33 +38,16 @@ def page(found: Duplicates, collection: Path) -> str:
                 break
             cards.append(_card(cluster, collection, catalog))
             size += len(cards[-1])
-    copies = "1 copy" if found.copies == 1 else f"{found.copies:,} copies"
-    title = f"{copies} of {counted(len(found.clusters), 'picture')}" if found.copies else "No duplicates"
-    name = escape(collection.resolve().name)
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1, viewport-fit=cover">
-<meta name="color-scheme" content="light dark">
-<title>{title} · {name} · Lookalike</title>
-<link rel="icon" href="data:image/svg+xml;base64,{ICON}">
-<style>{STYLE}{_STYLE}</style>
-</head>
-<body>
-<header><img src="data:image/svg+xml;base64,{ICON}" alt="" width="26" height="26"> Lookalike</header>
-<main>
-<section class="head"><h1>{title}</h1><p>{name}</p></section>
+    title = told(found)
+    name = collection.resolve().name
+    content = f"""<section class="head"><h1>{title}</h1><p>{escape(name)}</p></section>
 {_tiles(found)}
 <section class="clusters">{"".join(cards)}</section>
 {_left_out(found.clusters[len(cards) :])}
 {_unreadable(found)}
-<section class="card about"><h2>What is shown</h2>{_ABOUT}</section>
-</main>
-<footer>Nothing was changed or removed: what may go is for people to say.</footer>
-</body>
-</html>
-"""
+<section class="card about"><h2>What is shown</h2>{_ABOUT}</section>"""
+    footer = "Nothing was changed or removed: what may go is for people to say."
+    return whole(f"{title} · {name}", content, style=_STYLE, footer=footer)
 
 
 def size(number: int) -> str:
@@ -76,8 +60,20 @@ def size(number: int) -> str:
     return f"{value:.0f} {unit}" if value >= 99.5 or unit == "B" else f"{value:.3g} {unit}"
 
 
-def told(copy: Copy) -> str:
-    """Why it is one, in words."""
+def shape(picture: Picture) -> str:
+    """``640 × 480``: pixels."""
+    return "{:,} × {:,}".format(*picture.size)
+
+
+def told(found: Duplicates) -> str:
+    """``3 copies of 2 pictures``."""
+    if not found.copies:
+        return "No copies"
+    copies = "1 copy" if found.copies == 1 else f"{found.copies:,} copies"
+    return f"{copies} of {counted(len(found.clusters), 'picture')}"
+
+
+def _why(copy: Copy) -> str:
     return copy.why if copy.why == "same file" else f"{copy.why}, differs by {copy.difference:.2f}"
 
 
@@ -95,7 +91,7 @@ def _tiles(found: Duplicates) -> str:
 
 def _card(cluster: Cluster, collection: Path, catalog: Catalog) -> str:
     shown = [_figure(cluster.keep, "keep", "keep", collection, catalog)]
-    shown += [_figure(copy.picture, told(copy), "go", collection, catalog) for copy in cluster.copies[:COPIES]]
+    shown += [_figure(copy.picture, _why(copy), "go", collection, catalog) for copy in cluster.copies[:COPIES]]
     more = len(cluster.copies) - COPIES
     rest = f'<p class="more">and {more:,} more of them</p>' if more > 0 else ""
     total = f"{len(cluster.copies) + 1:,} files, {size(cluster.bytes)} could be free"
@@ -103,10 +99,9 @@ def _card(cluster: Cluster, collection: Path, catalog: Catalog) -> str:
 
 
 def _figure(picture: Picture, said: str, kind: str, collection: Path, catalog: Catalog) -> str:
-    width, height = picture.size
     return f"""<div class="{kind}">{_thumbnail(picture, collection, catalog)}
 <p class="why">{said}</p><p class="id">{escape(picture.item.id)}</p>
-<p class="size">{width:,} × {height:,} · {size(picture.item.size)}</p></div>"""
+<p class="size">{shape(picture)} · {size(picture.item.size)}</p></div>"""
 
 
 def _thumbnail(picture: Picture, collection: Path, catalog: Catalog) -> str:
@@ -144,15 +139,15 @@ def _unreadable(found: Duplicates) -> str:
 
 
 _ABOUT = f"""
-<p>What is to be kept comes first in each cluster: the picture with the most pixels, then the largest file, then the oldest
-item. Every other one is a copy of it: the same file, or the same picture resized, recompressed, cropped a little, with another
-border or another brightness.</p>
+<p>What is to be kept comes first in each cluster: the picture with the most pixels inside its border, then the one
+with the least border, the largest file, the oldest item. Every other one is a copy of it: the same file, or the same picture
+resized, recompressed, cropped a little, with another border or another brightness.</p>
 <p><b>The difference</b> is that of the worst part of the picture after it was laid over the other one, in units of its
 contrast: 0 is the same, and above {SAME:g} there is no copy. What was cut out of a picture counts as a copy of it, if it is
 about two thirds of the sides or more: look before you remove.</p>"""
 
 
-# The look: the colours and the letters of the training's page
+# The look, beside that of all pages
 
 
 _STYLE = """

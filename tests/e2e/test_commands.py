@@ -2,13 +2,16 @@
 
 import csv
 import json
+import re
 import shutil
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image, ImageOps
 
+from index import job
 from model.encoder import open_encoder
 from model.metrics import NAMES, scores
 from model.neighbours import nearest
@@ -75,6 +78,9 @@ def test_index_lists_what_it_cannot_read(run, emoji_slice, bundle, tmp_path):
             ("index", "/nonexistent", "--bundle", "{bundle}", "--to", "{tmp}/c"),
             "/nonexistent cannot be read (No such file or directory)",
         ),
+        (("duplicates", "/nonexistent"), "/nonexistent holds no collection yet. Fill it with `lookalike index` first."),
+        (("duplicates", "{data}"), "{data} holds no collection yet. Fill it with `lookalike index` first."),
+        (("duplicates", "{tmp}/file"), "{tmp}/file holds no collection yet. Fill it with `lookalike index` first."),
         (("up", "/nonexistent"), "/nonexistent is not a folder"),
         (("search", "/nonexistent.png"), "/nonexistent.png: No such file or directory"),
         (("search", "{data}/1f43b/noto.png", "--url", "http://127.0.0.1:9"), "No service answers at http://127.0.0.1:9"),
@@ -95,6 +101,51 @@ def test_a_setting_that_is_wrong_names_itself(run, tmp_path):
     answer = run("serve", str(tmp_path), LOOKALIKE_THREADS="none")
     assert answer.returncode == 1
     assert "LOOKALIKE_THREADS" in answer.stderr
+
+
+# Copies
+
+
+@pytest.fixture
+def copied(backbone, encoder, tmp_path):
+    """A collection of four pictures: the first also as the same file, the second smaller, the third with a border."""
+    gallery = tmp_path / "gallery"
+    gallery.mkdir()
+    pictures = []
+    for seed, name in enumerate("abcd"):
+        colours = np.random.default_rng(seed).integers(0, 256, (9, 12, 3), np.uint8)
+        pictures.append(Image.fromarray(colours).resize((320, 240), Image.Resampling.BICUBIC))
+        pictures[-1].save(gallery / f"{name}.png")
+    shutil.copy(gallery / "a.png", gallery / "twin.png")
+    pictures[1].resize((160, 120)).save(gallery / "small.jpg", quality=90)
+    ImageOps.expand(pictures[2], 16, "black").save(gallery / "bordered.jpg", quality=90)
+    job.run(gallery, backbone, encoder, tmp_path / "collection")
+    return tmp_path / "collection"
+
+
+def test_duplicates_are_told_and_shown(run, copied, tmp_path):
+    page = tmp_path / "duplicates.html"
+    found = json.loads(run("duplicates", str(copied), "--page", str(page), "--json").stdout)
+    pairs = {each["keep"]["id"]: [(copy["id"], copy["why"]) for copy in each["copies"]] for each in found["clusters"]}
+    assert pairs == {
+        "a.png": [("twin.png", "same file")],
+        "b.png": [("small.jpg", "same picture")],
+        "c.png": [("bordered.jpg", "same picture")],
+    }
+    assert (found["items"], found["copies"], found["pending"], found["unreadable"]) == (7, 3, 0, {})
+    shown = page.read_text()
+    assert "<h1>3 copies of 3 pictures</h1>" in shown and shown.count("<img src") == 7
+    answer = run("duplicates", str(copied), "--page", str(page), COLUMNS="80")
+    assert (answer.returncode, answer.stdout) == (0, "")
+    assert re.search(r"b\.png +keep +320 × 240 .*\n +small\.jpg +same picture +160 × 120 ", answer.stderr), answer.stderr
+    assert "3 copies of 3 pictures among 7 items" in answer.stderr and f"Pictures of them: {page}" in answer.stderr
+    assert len(list((tmp_path / "gallery").iterdir())) == 7
+
+
+def test_a_page_that_cannot_be_written_is_told(run, copied):
+    answer = run("duplicates", str(copied), "--page", "/nonexistent/page.html")
+    assert answer.returncode == 1
+    assert answer.stderr.splitlines()[-1] == "/nonexistent/page.html: No such file or directory."
 
 
 # Labelled pictures

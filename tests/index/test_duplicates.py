@@ -2,8 +2,10 @@
 
 import shutil
 
+import numpy as np
 import pytest
 from miniatures import write
+from PIL import ImageOps
 from test_alikeness import cropped, encoded, scene
 
 from index import duplicates
@@ -42,6 +44,45 @@ def test_of_equal_size_the_larger_file_is_kept_then_the_older_item(shop):
     write(shop.gallery / "0.png", encoded(scene(1), "PNG"))
     shop.index()
     assert clusters(find(shop)) == {"b.png": {"0.png": "same file", "a.jpg": "same picture"}}
+
+
+@pytest.mark.parametrize("colour", ["black", "white"])
+@pytest.mark.parametrize("quality", [75, 85, 95])
+def test_a_border_does_not_count(shop, colour, quality):
+    """Its end is blurred, and its file is the larger one: the original has the picture all the same."""
+    write(shop.gallery / "original.jpg", encoded(scene(1), quality=60))
+    write(shop.gallery / "bordered.jpg", encoded(ImageOps.expand(scene(1), 30, colour), quality=quality))
+    shop.index()
+    found = find(shop)
+    assert clusters(found) == {"original.jpg": {"bordered.jpg": "same picture"}}
+    assert found.clusters[0].copies[0].picture.size == (380, 300)
+    assert found.bytes > found.clusters[0].keep.item.size
+
+
+def test_of_equal_pictures_the_one_with_less_border_is_kept(shop):
+    picture = ImageOps.expand(scene(1), 10, "white")
+    write(shop.gallery / "original.png", encoded(picture, "PNG"))
+    write(shop.gallery / "more border.png", encoded(ImageOps.expand(picture, 20, "white"), "PNG", compress_level=0))
+    shop.index()
+    assert clusters(find(shop)) == {"original.png": {"more border.png": "same picture"}}
+
+
+def test_a_border_around_a_larger_picture_is_no_reason_to_lose_it(shop):
+    write(shop.gallery / "small.png", encoded(scene(1).resize((240, 180)), "PNG"))
+    write(shop.gallery / "bordered.jpg", encoded(ImageOps.expand(scene(1), 32, "black"), quality=60))
+    shop.index()
+    assert clusters(find(shop)) == {"bordered.jpg": {"small.png": "same picture"}}
+
+
+def test_what_blurs_a_border_does_not_decide_between_pictures_of_one_size(shop):
+    """The border of the recompressed one is found narrower, so that more seems to be inside."""
+    picture = ImageOps.expand(scene(1), 60, "white")
+    write(shop.gallery / "a.jpg", encoded(picture, quality=20))
+    write(shop.gallery / "b.png", encoded(picture, "PNG"))
+    shop.index()
+    looks = [duplicates.alikeness.look((shop.gallery / name).read_bytes())[0] for name in ("a.jpg", "b.png")]
+    assert np.ptp(looks[0]["frame"]) < np.ptp(looks[1]["frame"])
+    assert clusters(find(shop)) == {"b.png": {"a.jpg": "same picture"}}
 
 
 def test_equal_files_are_not_compared(shop, monkeypatch):

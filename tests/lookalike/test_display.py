@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from index.catalog import API_ORIGIN, Item
+from index.duplicates import Cluster, Copy, Duplicates, Picture
 from index.job import Report
 from lookalike import cli, display
 from model.metrics import NAMES
@@ -197,6 +199,68 @@ def test_suspects_keep_their_names_and_fit(console: Console) -> None:
     assert squeezed(shown).count("long/" * 3) and "99%" in shown and "14907" in shown
     assert shown.count("[red]x[/]") and "12,345 labels judged" in shown
     assert "1 picture could not be judged" in shown and "Pictures of them: suspects.html" in shown
+
+
+# Copies
+
+
+def picture(id: str, size: int = 1500) -> Picture:
+    return Picture(Item(1, id, API_ORIGIN, "", {}, size, 0), (12_345, 6789))
+
+
+def cluster(id: str, copies: int = 1, why: str = "same picture") -> Cluster:
+    return Cluster(picture(id), [Copy(picture(f"{id} {number}"), why, 0.1) for number in range(copies)])
+
+
+def test_copies_are_below_what_is_to_be_kept(console: Console) -> None:
+    found = Duplicates(62, [cluster("a.png", 2), cluster("b.png", 1, "same file")])
+    display.duplicates(console, found, Path("copies of [red].html"))
+    shown = text(console)
+    rows = [re.split(r"  +", line.strip()) for line in shown.splitlines() if ".png" in line]
+    assert rows == [
+        ["a.png", "keep", "12,345 × 6,789", "1.5 kB"],
+        ["a.png 0", "same picture", "12,345 × 6,789", "1.5 kB"],
+        ["a.png 1", "same picture", "12,345 × 6,789", "1.5 kB"],
+        ["b.png", "keep", "12,345 × 6,789", "1.5 kB"],
+        ["b.png 0", "same file", "12,345 × 6,789", "1.5 kB"],
+    ]
+    assert "3 copies of 2 pictures among 62 items: 4.5 kB could be free. Nothing was removed." in " ".join(shown.split())
+    assert "Pictures of them: copies of [red].html" in shown and "more" not in shown
+
+
+def test_twenty_clusters_and_five_copies_of_each_are_shown(console: Console) -> None:
+    display.duplicates(console, Duplicates(99, [cluster(f"{number}.png", 17) for number in range(21)]), None)
+    shown = text(console)
+    assert shown.count("keep") == 20 and "20.png" not in shown
+    assert shown.count("same picture") == 100 and "0.png 5" not in shown
+    assert shown.count("  … and 12 more of it ") == 20
+    assert "… and 1 more picture with copies; all of them with --json" in shown
+    assert "357 copies of 21 pictures" in shown and "With --page duplicates.html" in shown
+
+
+def test_names_of_copies_are_shown_as_they_are_and_whole(console: Console) -> None:
+    id = f"{ODD}/" + "long/" * 30 + "end"
+    display.duplicates(console, Duplicates(2, [cluster(id)], unreadable={ODD: "The file changed."}), None)
+    shown = text(console)
+    assert shown.count("12,345 × 6,789") == 2 and "".join(shown.split()).count("long/") == 60
+    assert f"  {ODD}: The file changed." in shown
+
+
+def test_no_copies(console: Console) -> None:
+    display.duplicates(console, Duplicates(1, [], pending=1), None)
+    assert text(console).splitlines() == [
+        "No copies among 1 item.",
+        "1 item without a vector: only copies of the same file are found until `lookalike",
+        "index` runs.",
+    ]
+
+
+def test_what_could_not_be_looked_at_is_listed(console: Console) -> None:
+    reasons = {f"{number:02}.png": "The file is not there any more." for number in range(23)}
+    display.duplicates(console, Duplicates(23, [], unreadable=reasons), None)
+    shown = text(console)
+    assert "23 items could not be looked at:\n  00.png: The file is not there any more.\n" in shown
+    assert "19.png" in shown and "20.png" not in shown and "  … and 3 more; all of them with --json" in shown
 
 
 # A training

@@ -78,7 +78,7 @@ def test_unreadable_items_are_listed(collection):
     reasons = {f"{number}.png": "The file is not there any more." for number in range(103)} | {ODD: "x"}
     shown = pages.page(Duplicates(104, [], unreadable=reasons), collection)
     assert "104 could not be looked at" in shown and "And 4 more." in shown
-    assert "No duplicates" in shown and ODD not in shown
+    assert "No copies" in shown and ODD not in shown
 
 
 @pytest.mark.parametrize(
