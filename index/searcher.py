@@ -61,6 +61,8 @@ class Searcher:
                 return
             live = self._parts.live
             came = {change.key for change in changes if change.key is not None} - set(live.keys.tolist())
+            for part in self._parts.stored:  # a job took it up while it wrote the segment
+                came -= part.holds(came)
             found = list(self._catalog.vectors(sorted(came), self.generation.fingerprint, self._dim))
             waiting = (self._waiting | came) - {item.key for item, _ in found}
             self._waiting = set(self._catalog.live(sorted(waiting), self.generation.number))

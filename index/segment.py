@@ -7,7 +7,7 @@ All of it but the keys is mapped, not read: processes share it.
 
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -61,6 +61,12 @@ class Segment:
     metadata: pa.Table
     name: str = ""
     index: Approximate | None = None
+
+    def holds(self, keys: Collection[int]) -> set[int]:
+        """Those of ``keys`` that it has; its own are in order."""
+        asked = np.fromiter(keys, np.int64, len(keys))
+        places = np.minimum(np.searchsorted(self.keys, asked), len(self.keys) - 1)
+        return set(asked[self.keys[places] == asked].tolist()) if len(self.keys) else set()
 
     def search(self, query: np.ndarray, k: int, rows: Rows | None = None, effort: int | None = None) -> Found:
         """Unit vector float32 [D] → the nearest ``k`` rows, or all there are, with their cosines; ``rows``: only of these.

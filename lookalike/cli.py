@@ -308,12 +308,16 @@ def index(
     to: Annotated[Path, typer.Option(help="Folder of the collection; made when missing.")],
     origin: Annotated[str | None, typer.Option(help="Name of the gallery, if its path may change.")] = None,
     allow_shrink: Annotated[bool, typer.Option(help="Accept that more than a fifth of the pictures are gone.")] = False,
+    recall: Annotated[
+        float, typer.Option(min=0.5, max=1.0, help="Share of the ten nearest that searches find; 1: exact.")
+    ] = 0.95,
+    memory: Annotated[float | None, typer.Option(min=0, help="GB that the search index may take beside the vectors.")] = None,
     runtime: Runtime = "auto",
     precision: Precision = "f32",
     as_json: Json = False,
 ) -> None:
     """Bring a collection in line with a folder of pictures; only what changed is encoded."""
-    report = _index(gallery, bundle, to, origin, allow_shrink, runtime, precision)
+    report = _index(gallery, bundle, to, origin, allow_shrink, runtime, precision, recall, memory)
     _result(as_json, report.__dict__, lambda: display.report(console, report))
 
 
@@ -378,7 +382,7 @@ def up(
 
             console.print("Preparing the network …")
             untrained(bundle, Transform(), reports=of_backbone)
-    display.report(console, _index(folder, bundle, collection, None, False, "auto", "f32"))
+    display.report(console, _index(folder, bundle, collection))
     _serve(collection=collection, host=host, port=port)
 
 
@@ -387,14 +391,32 @@ def search(
     file: Annotated[Path, typer.Argument(help="A picture.")],
     url: Annotated[str, typer.Option(help="Address of the service.")] = "http://127.0.0.1:8000",
     k: Annotated[int, typer.Option("--k", "-k", min=1, max=1000, help="How many hits at most.")] = 10,
+    filter: Annotated[
+        str | None, typer.Option(help='Only items that pass, e.g. \'{"colour": "red"}\'; docs/filters.md.')
+    ] = None,
+    group_by: Annotated[str | None, typer.Option(help="A field: one hit of the items that have the same in it.")] = None,
+    exact: Annotated[bool, typer.Option(help="Compare with every item.")] = False,
     as_json: Json = False,
 ) -> None:
     """Ask a running service for the nearest items to a picture."""
     from .client import Client
 
     with Client(url) as client:
-        answer = client.search(file, k)
+        answer = client.search(file, k, _filter(filter), group_by, exact)
     _result(as_json, answer, lambda: display.hits(console, answer, file))
+
+
+def _filter(text: str | None) -> dict[str, Any] | None:
+    """The service says what else is wrong with it."""
+    try:
+        found = None if text is None else json.loads(text)
+    except ValueError as error:
+        raise Failure(
+            f'--filter {text!r} is no JSON. Give an object like \'{{"colour": "red"}}\', in single quotes.'
+        ) from error
+    if not isinstance(found, dict | None):
+        raise Failure(f'--filter {text!r} is no JSON object. Give one like \'{{"colour": "red"}}\', in single quotes.')
+    return found
 
 
 def _evaluate_bundle(bundle: Path, source: Path, mask: str | None, nmi: bool, backbone: bool, splitting: Any) -> Any:
@@ -490,13 +512,16 @@ def _index(
     gallery: Path,
     bundle: Path,
     to: Path,
-    origin: str | None,
-    allow_shrink: bool,
-    runtime: RuntimeName,
-    precision: PrecisionName,
+    origin: str | None = None,
+    allow_shrink: bool = False,
+    runtime: RuntimeName = "auto",
+    precision: PrecisionName = "f32",
+    recall: float = 0.95,
+    memory: float | None = None,
 ) -> Any:
     from index.gallery import count
     from index.job import run
+    from index.planner import Aim
     from model.bundle import load
     from model.encoder import open_encoder
 
@@ -511,6 +536,7 @@ def _index(
             to,
             origin=origin,
             allow_shrink=allow_shrink,
+            aim=Aim(recall, None if memory is None else int(memory * 1e9)),
             advance=lambda n: progress.advance(task, n),
         )
 

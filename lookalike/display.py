@@ -360,6 +360,8 @@ def report(console: Console, report: Report) -> None:
         f"[bold]{report.count:,} items[/bold] can be searched (generation {report.generation}): {report.added:,} came, "
         f"{report.removed:,} went, {report.unchanged:,} were unchanged, {report.encoded:,} images were encoded."
     )
+    for worth in report.indexes:
+        _worth(console, worth)
     notes = {
         "belong to the service now and were left alone": report.owned_by_api,
         "stay deleted, as the service was told": report.kept_deleted,
@@ -374,6 +376,21 @@ def report(console: Console, report: Report) -> None:
             console.print(f"  {id}: {reason}", markup=False)
         if len(report.unreadable) > 20:
             console.print("  … all of them with --json")
+
+
+def _worth(console: Console, worth: Mapping[str, Any]) -> None:
+    """Nothing of exact search that is quick."""
+    if worth["failed"]:
+        console.print(
+            f"[yellow]A recall of {worth['asked']:.4g} cannot be kept:[/] {worth['failed']} found "
+            f"{min(worth['tried'][-1]['like'], worth['tried'][-1]['unlike']):.4f} at most, so search is exact, and slower. "
+            "Ask for less with --recall."
+        )
+    elif worth["effort"]:
+        console.print(
+            f"Search by {worth['factory']}: recall {worth['recall']:.4f} of the ten nearest ({worth['asked']:.4g} asked for), "
+            f"{worth['tried'][-1]['ms']:.2g} ms a query, {worth['bytes'] / 1e6:,.0f} MB, built in {worth['seconds']:.0f} s."
+        )
 
 
 def hits(console: Console, answer: dict[str, Any], file: Path) -> None:

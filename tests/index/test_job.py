@@ -10,9 +10,11 @@ from miniatures import CountingEncoder, content, make_bundle, picture, write
 
 from index import generation as generations
 from index import job as jobs
+from index import planner
 from index.catalog import Catalog, CatalogError
 from index.gallery import GalleryError
 from index.job import JobError
+from index.planner import Aim
 from model import Failure
 from model import bundle as bundles
 
@@ -409,6 +411,26 @@ def test_small_changes_add_a_segment_and_large_ones_merge(shop):
     shop.index()
     assert (len(segments(shop)), set(segments(shop)) & set(base)) == (1, set())
     assert set(shop.found()) == names(range(1, 112))
+
+
+def test_an_index_is_made_anew_where_more_is_asked_of_it(shop, monkeypatch):
+    monkeypatch.setattr(planner, "_EXACT_BELOW", 0)
+    shop.fill(range(60))
+    (flat,) = shop.index(aim=Aim(1.0)).indexes
+    assert flat["factory"] == "Flat" and flat["tried"] == []
+    encoded = shop.encoder.encoded
+    first = shop.index(aim=Aim(0.95))
+    assert first.generation == 2 and first.indexes[0]["factory"] == "HNSW24_SQ8"
+    catalog = shop.catalog()
+    assert next(iter(shop.look(shop.searcher(catalog), 7))) == "7.png"
+    catalog.close()
+    assert shop.index(aim=Aim(0.95)).generation == 2
+    assert shop.index(aim=Aim(0.9)).generation == 2
+    more = shop.index(aim=Aim(0.99))
+    assert more.generation > 2 and more.indexes[0]["factory"] == "HNSW32_SQ8" and more.indexes[0]["asked"] == 0.99
+    assert shop.index(aim=Aim(0.95)).generation == more.generation
+    assert shop.encoder.encoded == encoded, "vectors are made once"
+    assert set(shop.found()) == names(range(60))
 
 
 def test_what_the_service_brought_moves_into_a_segment(shop):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from index.approximate import Worth
 from index.catalog import API_ORIGIN, Item
 from index.duplicates import Cluster, Copy, Duplicates, Picture
 from index.job import Report
@@ -491,6 +492,27 @@ def test_an_estimate_of_what_cannot_be_read(console: Console) -> None:
     display.estimated(console, {"machine": machine(), "data": estimate(unreadable_in_sample=1)})
     shown = " ".join(text(console).split())
     assert "1 picture of the sample cannot be read" in shown and "epoch" not in shown
+
+
+TRIED = {"effort": 32, "like": 0.99, "unlike": 0.96, "ms": 0.081}
+
+
+@pytest.mark.parametrize(
+    ("worth", "said"),
+    [
+        ({}, ""),
+        (
+            {"factory": "HNSW24_SQ8", "effort": 32, "recall": 0.96, "tried": [TRIED], "seconds": 26, "bytes": 61 * 10**6},
+            "HNSW24_SQ8: recall 0.9600 of the ten nearest (0.95 asked for), 0.081 ms a query, 61 MB, built in 26 s.",
+        ),
+        ({"failed": "HNSW32_SQ8", "tried": [TRIED]}, "A recall of 0.95 cannot be kept: HNSW32_SQ8 found 0.9600 at most"),
+    ],
+    ids=["flat", "kept", "not kept"],
+)
+def test_what_an_index_is_worth(console: Console, worth: dict, said: str) -> None:
+    display.report(console, Report(generation=1, indexes=[Worth(asked=0.95, **worth).model_dump()]))
+    shown = " ".join(text(console).split())
+    assert said in shown if said else "recall" not in shown.lower()
 
 
 def test_a_report(console: Console) -> None:
