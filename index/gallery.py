@@ -1,20 +1,24 @@
 """A folder in, its picture files out, with an id and metadata each.
 
 The id of a picture is its path below the gallery, with ``/`` between the parts. A ``labels.csv`` in the folder gives
-metadata: its other columns, for the picture that its column ``path`` names.
+metadata: its other columns, for the picture that its column ``path`` names; a column of numbers becomes numbers.
 """
 
 import csv
 import os
+import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from model import Failure
 from model.image import SUFFIXES
 
+Metadata = dict[str, str | int | float]
+
 LABELS = "labels.csv"
+_NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,14})(\.[0-9]{1,15})?")  # what 64 bits hold
 
 
 class GalleryError(Failure):
@@ -29,7 +33,7 @@ class Entry:
     path: Path
     size: int
     mtime_ns: int
-    metadata: dict[str, str] = field(default_factory=dict)
+    metadata: Metadata = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -90,7 +94,7 @@ def _list(folder: Path) -> tuple[list[str], list[str]]:
     return sorted(folders), sorted(names)
 
 
-def _entry(root: Path, id: str, metadata: dict[str, dict[str, str]]) -> Entry | Unreadable:
+def _entry(root: Path, id: str, metadata: dict[str, Metadata]) -> Entry | Unreadable:
     if _printable(id) != id:
         return Unreadable(_printable(id), "The file's name is not UTF-8. Rename it.")
     path = root / id
@@ -108,7 +112,7 @@ def _printable(name: str) -> str:
     return os.fsencode(name).decode(errors="backslashreplace")
 
 
-def _read_metadata(path: Path) -> dict[str, dict[str, str]]:
+def _read_metadata(path: Path) -> dict[str, Metadata]:
     if not path.is_file():
         return {}
     try:
@@ -119,4 +123,14 @@ def _read_metadata(path: Path) -> dict[str, dict[str, str]]:
         raise GalleryError(f"{path} cannot be read as UTF-8 CSV ({error}). Save it again, or take it away.") from error
     if "path" not in columns:
         raise GalleryError(f"{path} has no column named path. Name it in the first line, or take the file away.")
-    return {row["path"]: {name: value for name, value in row.items() if name and name != "path" and value} for row in rows}
+    values = {name: _values([row[name] for row in rows]) for name in columns if name and name != "path"}
+    return {
+        row["path"]: {name: column[number] for name, column in values.items() if row[name]} for number, row in enumerate(rows)
+    }
+
+
+def _values(texts: list[str]) -> Sequence[str | int | float]:
+    """Numbers, where a column holds nothing else: 007, +3 and 1e5 are names of something."""
+    if not all(_NUMBER.fullmatch(text) for text in texts if text):
+        return texts
+    return [float(text) if "." in text else int(text or 0) for text in texts]

@@ -154,3 +154,26 @@ def test_count_tells_what_scan_finds(files, tmp_path_factory):
     assert set(found) == expected
     assert len(found) == len(expected) == count(root)
     assert found == ids(root)
+
+
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [
+        (["10", "-3", "", "0"], [10, -3, None, 0]),
+        (["2.50", "3", "", "-0.5"], [2.5, 3, None, -0.5]),
+        (["10", "n/a", "", "7"], ["10", "n/a", None, "7"]),
+        (["007", "8", "9", "1"], ["007", "8", "9", "1"]),
+        (["1e5", "1", "2", "3"], ["1e5", "1", "2", "3"]),
+        (["+3", "1", "2", "3"], ["+3", "1", "2", "3"]),
+        (["1.", ".5", "2", "3"], ["1.", ".5", "2", "3"]),
+        (["1234567890123456", "1", "2", "3"], ["1234567890123456", "1", "2", "3"]),
+        (["", "", "", ""], [None] * 4),
+        (["true", "1", "٣", "3"], ["true", "1", "٣", "3"]),
+    ],
+)
+def test_a_column_of_numbers_becomes_numbers(tmp_path, column, values):
+    for number in range(4):
+        (tmp_path / f"{number}.png").write_bytes(b"x")
+    (tmp_path / "labels.csv").write_text("path,size\n" + "".join(f"{n}.png,{text}\n" for n, text in enumerate(column)))
+    found = [entry.metadata.get("size") for entry in scan(tmp_path)]
+    assert found == values
