@@ -123,6 +123,13 @@ def test_what_cannot_be_kept_is_searched_exactly_and_said(tmp_path, small, vecto
     assert worth.serves(Aim(0.9999), COUNT, DIM) and not worth.serves(Aim(0.9), COUNT, DIM)
 
 
+def test_equal_vectors_are_no_failure(tmp_path, small, vectors):
+    """A placeholder that stands for hundreds of pictures: which of them is found does not matter."""
+    many = np.concatenate([vectors[:2_000], np.repeat(vectors[:20], 50, axis=0)])
+    write(tmp_path / "s", many[np.random.default_rng(9).permutation(len(many))], Aim(0.9))
+    assert segments.worth(tmp_path / "s").recall >= 0.9
+
+
 def test_what_an_index_is_good_enough_for(small):
     made = Worth(
         factory="HNSW24_SQ8",
