@@ -69,11 +69,22 @@ def _stamps(folder: Path, bundle: Bundle) -> dict[str, object]:
         "pictures": found.items,
         "found": {**shares, "mean": sum(shares.values()) / len(shares)},
         "clusters": len(found.clusters),
+        "with a border": _bordered(found),
         "of different stamps": mixed,
         "compared": found.compared,
         "seconds": seconds,
         **_nearness(folder, bundle, copies),
     }
+
+
+def _bordered(found: Duplicates) -> dict[str, int]:
+    """Clusters of an original and its copy with a border, and in how many of them the copy is to be kept."""
+    both = [
+        cluster
+        for cluster, ids in zip(found.clusters, _ids(found), strict=True)
+        if any("bordered" in id for id in ids) and any(not id.startswith("copies/") for id in ids)
+    ]
+    return {"clusters": len(both), "keep the copy": sum("bordered" in cluster.keep.item.id for cluster in both)}
 
 
 def _altered(picture: Path) -> Iterator[tuple[str, bytes]]:

@@ -29,7 +29,7 @@ _FINE = 24  # pixels of what is compared in the end
 _FIELD = 4  # of these, the side of a field: the worst one counts, so that one changed detail is enough
 _FLAT = 8.0  # levels: differences are relative to the contrast, or to this where there is less
 _SMALLEST = 0.63  # of the side: less is a part of a picture, but no copy of it
-_CUT = 0.06  # of the side: less is cut off where a border's end is not found exactly
+INEXACT = 0.06  # of a side: where a border ends is found no better, blurred as it is in a JPEG
 _STEPS = 6
 _STEP = 0.005  # of the side, for derivatives
 _FARTHEST = 0.03  # of the side, in one step
@@ -222,8 +222,8 @@ def _with_border(part: np.ndarray, frame: np.ndarray) -> tuple[np.ndarray, np.nd
     crop of a heart with rays.
     """
     start, length = part[:, :2], part[:, 2:]
-    low = np.where(start > _CUT, np.maximum(frame[:, :2], -start / length), 0)
-    high = np.where(start + length < 1 - _CUT, np.minimum(frame[:, 2:], (1 - start) / length), 1)
+    low = np.where(start > INEXACT, np.maximum(frame[:, :2], -start / length), 0)
+    high = np.where(start + length < 1 - INEXACT, np.minimum(frame[:, 2:], (1 - start) / length), 1)
     return np.concatenate([start + low * length, (high - low) * length], axis=1), np.concatenate([low, high - low], axis=1)
 
 

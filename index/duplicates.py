@@ -39,7 +39,6 @@ _Pair = tuple[int, int]
 _Measured = dict[_Pair, float]
 _Asking = Generator[list[_Pair], _Measured, list["_Group"]]
 
-_BLURRED = 0.06  # of a side: where a border ends in a JPEG is found no better, and it must not count as picture
 _BLOCK = 4096  # vectors that are compared with as many others at once
 _READ = 512  # pictures that are read ahead
 
@@ -258,11 +257,11 @@ class _Looks:
 
 
 def _inside(look: np.void, size: tuple[int, int]) -> float:
-    """How many pixels of a picture of this size its border leaves, less ``_BLURRED`` for each side that has a border."""
+    """How many pixels of a picture of this size its border leaves, less ``INEXACT`` for each side that has a border."""
     left, top, right, bottom = look["frame"].tolist()
     bordered = sum((left < 0, top < 0, right > 1, bottom > 1))
     across, down = round(size[0] / (right - left)), round(size[1] / (bottom - top))
-    return float(across * down * (1 - _BLURRED) ** bordered)
+    return float(across * down * (1 - alikeness.INEXACT) ** bordered)
 
 
 class _Files:
