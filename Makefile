@@ -13,7 +13,7 @@ TORCH_INDEX ?=
 bin := .venv/bin
 pip_install := $(bin)/pip install --disable-pip-version-check -q -c constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
-.PHONY: demo test lint bench bench-training bench-compare bench-peers prove-training up screenshot clean
+.PHONY: demo test lint bench bench-training bench-compare bench-peers bench-search prove-training up screenshot clean
 
 demo: demo/bundle/bundle.json
 	$(bin)/lookalike index demo/emoji --origin gallery --bundle demo/bundle --to demo/collection
@@ -58,6 +58,12 @@ bench-compare: build/emoji/labels.csv build/icons/labels.csv
 	$(bin)/python -m bench.audit
 	$(bin)/lookalike compare --data build/emoji --mask family --to build/bench/compare-emoji
 	$(bin)/lookalike compare --data build/icons --mask family --to build/bench/compare-icons
+
+# a million real vectors are made first: two hours
+bench-search: .venv/dev demo/bundle/bundle.json
+	$(pip_install) -e '.[train,dev,bench]'
+	$(bin)/python -m bench.search real
+	$(bin)/python -m bench.search synthetic
 
 build/%/labels.csv: | .venv/dev
 	$(bin)/lookalike data $* --to build/$*
