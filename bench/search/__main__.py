@@ -1,8 +1,9 @@
 """Which search is quickest at the same recall? Ours beside hnswlib, usearch and faiss as it is, one query at a time.
 
-All graphs are built with the same construction effort (100). Recall: of the ten nearest, counted by scores. Times, on one thread: the
-median of turns in which all contenders take part one after the other, in ratios to exact search in the same turn. ``like``: queries
-drawn like the items, ``unlike``: another data set's. Needs the extra ``bench``. Keeps build/bench/search-NAME-COUNT.json.
+All graphs are built with the same construction effort (100). Recall: of the ten nearest, counted by scores. Times, on one
+thread: the median of turns in which all contenders take part one after the other, in ratios to exact search in the same turn.
+``like``: queries drawn like the items, ``unlike``: another data set's. Needs the extra ``bench``. Keeps
+build/bench/search-NAME-COUNT.json.
 Run: python -m bench.search [real|synthetic] [--count 1000000] [--queries 500] [--turns 3]
 """
 
