@@ -3,7 +3,7 @@
 import threading
 from collections import Counter
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -117,7 +117,7 @@ class Searcher:
         return columns.facets(counted, name, limit)
 
     def _with_live(self, keys: np.ndarray, vectors: np.ndarray) -> "_Parts":
-        return _Parts(self._stored, Segment(keys, vectors, columns.from_metadata(self._described)))
+        return _Parts(self._stored, Segment(keys, vectors, partial(columns.from_metadata, self._described)))
 
     def _chosen(self, parts: "_Parts", filter: Filter | None) -> list[tuple[Segment, Rows | None]]:
         if filter is None:

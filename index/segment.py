@@ -7,8 +7,9 @@ All of it but the keys is mapped, not read: processes share it.
 
 import os
 import shutil
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -53,14 +54,19 @@ class Manifest(BaseModel):
 class Segment:
     """``keys`` int64 [N], ``vectors`` float32 [N, D] and ``metadata`` (a table of ``columns``) in one order.
 
-    A live segment is the same over memory, and has no ``name``. ``index``: None where all search is exact.
+    A live segment is the same over memory, and has no ``name``; its table is ``described`` when somebody first needs it, for
+    it changes with every item that comes. ``index``: None where all search is exact.
     """
 
     keys: np.ndarray
     vectors: np.ndarray
-    metadata: pa.Table
+    described: Callable[[], pa.Table]
     name: str = ""
     index: Approximate | None = None
+
+    @cached_property
+    def metadata(self) -> pa.Table:
+        return self.described()
 
     def holds(self, keys: Collection[int]) -> set[int]:
         """Those of ``keys`` that it has; its own are in order."""
@@ -127,7 +133,7 @@ def open(folder: Path, fingerprint: str) -> Segment:
         index = None if known.factory == FLAT else approximate.open(folder / INDEX, known.effort)
     except (OSError, RuntimeError, pa.ArrowException) as error:
         raise _damaged(folder, error) from error
-    return Segment(keys, vectors, metadata, folder.name, index)
+    return Segment(keys, vectors, lambda: metadata, folder.name, index)
 
 
 def worth(folder: Path) -> Worth:

@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.training.cells import BUILD
-from index import approximate, planner
+from index import approximate, columns, planner
 from index.approximate import Approximate
 from index.planner import Aim
 from index.segment import Segment
@@ -74,7 +74,7 @@ def contenders(count: int, dim: int) -> Iterator[Contender]:
 def _ours(plan: planner.Plan) -> Callable[[np.ndarray], Built]:
     def build(vectors: np.ndarray) -> Built:
         index = approximate.build(vectors, plan)
-        segment = Segment(np.arange(len(vectors)), vectors, _NO_COLUMNS, "", Approximate(index, 1))
+        segment = Segment(np.arange(len(vectors)), vectors, lambda: columns.from_metadata([]), "", Approximate(index, 1))
         return lambda query, effort: segment.search(query, K, effort=effort)[0], _written(index)
 
     return build
@@ -225,7 +225,6 @@ def _show(known: list[Contender]) -> None:
 
 
 console = Console(width=160)
-_NO_COLUMNS: Any = None  # nothing is filtered here
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)

@@ -6,7 +6,7 @@ import faiss
 import numpy as np
 import pytest
 
-from index import approximate, planner
+from index import approximate, columns, planner
 from index import segment as segments
 from index.approximate import Approximate, Tried, Worth
 from index.catalog import Item
@@ -59,7 +59,7 @@ def test_measured_is_what_is_found(vectors, small, plan):
     tried, kept = approximate.measured(index, vectors, plan, 0.9)
     assert kept and [each.effort for each in tried] == list(plan.efforts[: len(tried)])
     assert min(tried[-1].like, tried[-1].unlike) >= 0.9
-    segment = Segment(np.arange(COUNT), vectors, None, "", Approximate(index, tried[-1].effort))
+    segment = Segment(np.arange(COUNT), vectors, lambda: columns.from_metadata([]), "", Approximate(index, tried[-1].effort))
     assert recall(segment, clustered(200, 2)) >= 0.85
 
 
