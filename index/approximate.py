@@ -68,12 +68,11 @@ class Approximate:
         self._made_of: Any = getattr(faiss, "SearchParametersHNSW" if self._graph else "SearchParametersIVF")
         self._parameters: dict[int, Any] = {}
 
-    def candidates(self, query: np.ndarray, k: int, effort: int | None = None, rows: Rows | None = None) -> np.ndarray:
+    def candidates(self, query: np.ndarray, k: int, effort: int, rows: Rows | None = None) -> np.ndarray:
         """Unit vector float32 [D] → int64 [C], rows among which the ``k`` nearest are; with ``rows`` only of these.
 
         Fewer than ``k`` where too few of all that is near pass: then it cannot be told where the nearest of them are.
         """
-        effort = self.effort if effort is None else effort
         if self._graph:
             wanted = k + max(6, k // 2)
             effort = max(effort, wanted)

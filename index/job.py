@@ -34,7 +34,6 @@ from .publish import current, publish, sweep
 
 BATCH = 128  # files a commit
 MAX_FILE = 256 * 2**20  # bytes
-AIM = Aim()
 SHRINK_LIMIT = 0.2  # share of the items that may vanish at once, unless told so
 SHRINK_FROM = 20  # items: below, only the loss of all of them is taken for an unmounted disk
 
@@ -90,7 +89,7 @@ def run(
     *,
     origin: str | None = None,
     allow_shrink: bool = False,
-    aim: Aim = AIM,
+    aim: Aim = Aim(),
     advance: Callable[[int], None] = lambda _: None,
 ) -> Report:
     """Bring ``collection`` in line with ``gallery`` and publish. ``aim``: what approximate search is to keep; ``advance`` hears

@@ -30,9 +30,8 @@ from .planner import FLAT, Aim
 MANIFEST = "segment.json"
 VECTORS, COLUMNS, INDEX = "vectors.f32", "columns.arrow", "index.faiss"
 EXACT = Aim(recall=1.0)
-FORMAT = (
-    2  # in 1, there were no indexes, and lists and fields of several types were text that could not be told from other text
-)
+# In 1, there were no indexes, and lists and fields of several types were text that could not be told from other text.
+FORMAT = 2
 
 _Described = tuple[str, dict[str, Any]]  # id and metadata
 

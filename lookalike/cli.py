@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.console import Console
 
+from index.planner import RECALL
 from model import Failure
 
 from . import display
@@ -310,7 +311,7 @@ def index(
     allow_shrink: Annotated[bool, typer.Option(help="Accept that more than a fifth of the pictures are gone.")] = False,
     recall: Annotated[
         float, typer.Option(min=0.5, max=1.0, help="Share of the ten nearest that searches find; 1: exact.")
-    ] = 0.95,
+    ] = RECALL,
     memory: Annotated[float | None, typer.Option(min=0, help="GB that the search index may take beside the vectors.")] = None,
     runtime: Runtime = "auto",
     precision: Precision = "f32",
@@ -516,7 +517,7 @@ def _index(
     allow_shrink: bool = False,
     runtime: RuntimeName = "auto",
     precision: PrecisionName = "f32",
-    recall: float = 0.95,
+    recall: float = RECALL,
     memory: float | None = None,
 ) -> Any:
     from index.gallery import count
