@@ -39,9 +39,9 @@ class Searcher:
         self._catalog = catalog
         self._dim = dim
         folders = [collection / "segments" / name for name in self.generation.segments]
-        self._stored = [segments.open(folder, self.generation.fingerprint) for folder in folders]
+        stored = [segments.open(folder, self.generation.fingerprint) for folder in folders]
         self._described: list[tuple[str, dict]] = []  # of the live segment
-        self._parts = self._with_live(np.empty(0, np.int64), np.empty((0, dim), np.float32))
+        self._parts = _Parts(stored, self._live(np.empty(0, np.int64), np.empty((0, dim), np.float32)))
         self._applied = self.generation.change
         self._waiting = set(self.generation.pending)
         self._filtered = filters.Cache(_REMEMBERED)
@@ -71,7 +71,8 @@ class Searcher:
                 vectors = np.stack([vector for _, vector in found])
                 self._described = [*self._described, *((item.id, item.metadata) for item, _ in found)]
                 # One new object takes the old one's place: a search that runs meanwhile keeps the one it has.
-                self._parts = self._with_live(np.concatenate([live.keys, keys]), np.concatenate([live.vectors, vectors]))
+                more = self._live(np.concatenate([live.keys, keys]), np.concatenate([live.vectors, vectors]))
+                self._parts = _Parts(self._parts.stored, more)
             self._applied = changes[-1].number
 
     def search(
@@ -116,8 +117,8 @@ class Searcher:
             counted.append((part.metadata, alive if rows is None else rows & alive))
         return columns.facets(counted, name, limit)
 
-    def _with_live(self, keys: np.ndarray, vectors: np.ndarray) -> "_Parts":
-        return _Parts(self._stored, Segment(keys, vectors, partial(columns.from_metadata, self._described)))
+    def _live(self, keys: np.ndarray, vectors: np.ndarray) -> Segment:
+        return Segment(keys, vectors, partial(columns.from_metadata, self._described))
 
     def _chosen(self, parts: "_Parts", filter: Filter | None) -> list[tuple[Segment, Rows | None]]:
         if filter is None:

@@ -1,7 +1,6 @@
 """Duplicates and their collection in, a page out: each cluster as pictures, what is to be kept first.
 
-The page is whole in itself: pictures and all, it asks nobody for anything, so it can be sent and printed. It shows the first
-clusters only, and says so: what a browser cannot hold helps nobody.
+It shows the first clusters only, and says so: what a browser cannot hold helps nobody.
 """
 
 import io
