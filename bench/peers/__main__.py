@@ -6,7 +6,6 @@ Run: python -m bench.peers [CONTENDER …] [--minutes 6] [--trials 4] [--seed 0]
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
@@ -67,13 +66,13 @@ class Comparison:
             return found["figures"]["map@r"]
 
         best = tune(contender.changes, self.trials, judge)
-        told = {"trials": self.trials, "tuning_minutes": round(sum(spent), 1)}
+        told: Figures = {"trials": self.trials, "tuning_minutes": round(sum(spent), 1)}
         if not best:  # a second run of the same would differ by chance only
             told = default["figures"] | told
-        self._final(contender, f"{contender.name}, tuned", best, **told)
+        self._final(contender, f"{contender.name}, tuned", best, told)
 
-    def _final(self, contender: Contender, variant: str, settings: Settings, **told: Any) -> Record:
-        return self._cell(FINALS, contender, variant, "train,validation", "test", self.minutes, settings, **told)
+    def _final(self, contender: Contender, variant: str, settings: Settings, told: Figures | None = None) -> Record:
+        return self._cell(FINALS, contender, variant, "train,validation", "test", self.minutes, settings, told)
 
     def _cell(
         self,
@@ -84,9 +83,10 @@ class Comparison:
         embed: str,
         minutes: float,
         settings: Settings,
-        **told: Any,
+        told: Figures | None = None,
     ) -> Record:
         """Measured, or as it is known; ``told``: figures that are known; where retrieval is, nothing is measured."""
+        told = told or {}
         kept = {"data": digest(self.data), "with": contender.version, "minutes": minutes, "settings": settings}
         kept |= {name: told[name] for name in ("trials",) if name in told}
         changed = " ".join(f"{name}={value}" for name, value in settings.items())
