@@ -1,4 +1,4 @@
-"""Vectors and a plan in, a faiss index and what it is worth out; a query in, the rows out that are worth an exact look.
+"""Vectors and a plan in, a faiss index and what it is worth out; a query in, what is near it out, with exact scores.
 
 What it is worth is measured: recall of the first ten hits against exact search, for two kinds of queries. ``like``: vectors of
 the collection itself; ``unlike``: directions between two of them, where little lies, which are as hard as pictures of another
@@ -24,6 +24,7 @@ _BLOCK = 50_000  # vectors that are added at a time
 _LEARNT = 64  # vectors a cell that it is learnt from
 _TOWARDS = 0.7  # of another vector: found on emoji and icons, to be as hard as stamps (docs/benchmarks.md)
 _KEPT = 1_000  # efforts whose parameters are kept
+_SAME_EFFORT = 2 * K  # hits that are found with the effort which ten are measured with; for more it grows with them
 _ROUNDED = 1e-6
 _SURE = 1.645  # deviations: recall is kept with 95 % certainty
 
@@ -60,51 +61,60 @@ class Worth(BaseModel):
 
 
 class Approximate:
-    """Safe to use from several threads. ``effort``: that of a search which asks for no other."""
+    """``index`` over ``vectors`` (float32 [N, D], C order), which what it finds is scored by. Safe to use from several threads.
 
-    def __init__(self, index: Any, effort: int) -> None:
+    ``effort``: that of a search which asks for no other.
+    """
+
+    def __init__(self, index: Any, vectors: np.ndarray, effort: int) -> None:
         self.index, self.effort = index, effort
         self._graph = isinstance(index, faiss.IndexHNSW)
-        self._made_of: Any = getattr(faiss, "SearchParametersHNSW" if self._graph else "SearchParametersIVF")
-        self._parameters: dict[int, Any] = {}
+        self._vectors, whole = vectors, exact.view(vectors)
+        # Candidates and their scores in one call: the way through Python would take a third of the time.
+        self._scored: Any = faiss.IndexRefine(index, whole)
+        self._parameters: dict[tuple[int, int, int], Any] = {}
 
-    def candidates(self, query: np.ndarray, k: int, effort: int, rows: Rows | None = None) -> np.ndarray:
-        """Unit vector float32 [D] → int64 [C], rows among which the ``k`` nearest are; with ``rows`` only of these.
+    def nearest(self, query: np.ndarray, k: int, effort: int, rows: Rows | None = None) -> exact.Found:
+        """The ``k`` nearest to a unit vector float32 [D], with ``rows`` only of these.
 
-        Fewer than ``k`` where too few of all that is near pass: then it cannot be told where the nearest of them are.
+        Fewer where too few of all that is near pass: then it cannot be told where the nearest of them are.
         """
-        if self._graph:
-            wanted = k + max(6, k // 2)
-            effort = max(effort, wanted)
-        else:
-            wanted = max(8 * k, 2 * effort)
+        effort = round(effort * max(1, k / _SAME_EFFORT))
+        wanted = k + max(6, k // 2) if self._graph else max(8 * k, 2 * effort)
         if rows is None:
-            return self._search(query, wanted, effort)
+            return self._search(query, k, wanted, effort)
         # As many that pass are seen as without a filter. faiss's own selectors return those that pass of whatever they came
         # by, which where few pass nearby are any, and nothing tells so.
         share = rows.count / rows.size
-        near = self._search(query, round((effort if self._graph else wanted) / share), round(effort / share))
-        return near[rows.has(near)][:wanted]
+        near = round((effort if self._graph else wanted) / share)
+        found, scores = self._search(query, near, near, round(effort / share))
+        passing = rows.has(found)
+        return found[passing][:k], scores[passing][:k]
 
-    def _search(self, query: np.ndarray, k: int, effort: int) -> np.ndarray:
-        k = min(k, self.index.ntotal)
+    def _search(self, query: np.ndarray, k: int, wanted: int, effort: int) -> exact.Found:
+        """The nearest ``k`` of ``wanted`` that the index finds."""
+        k, wanted = min(k, len(self._vectors)), min(wanted, len(self._vectors))
         scores, rows = np.empty(k, np.float32), np.empty(k, np.int64)
+        pointers = faiss.swig_ptr(query), faiss.swig_ptr(scores), faiss.swig_ptr(rows)
+        parameters = self._of(k, wanted, effort)
         with CORES.some():
             faiss.omp_set_num_threads(1)
             # What ``index.search`` calls in the end; its way there takes as long as the search.
-            self.index.search_c(
-                1, faiss.swig_ptr(query), k, faiss.swig_ptr(scores), faiss.swig_ptr(rows), self._of_effort(effort)
-            )
-        return rows[: np.count_nonzero(rows >= 0)]
+            self._scored.search_c(1, pointers[0], k, pointers[1], pointers[2], parameters)
+        found = k if rows[-1] >= 0 else np.count_nonzero(rows >= 0)
+        return rows[:found], scores[:found]
 
-    def _of_effort(self, effort: int) -> Any:
+    def _of(self, k: int, wanted: int, effort: int) -> Any:
         """Made once: that takes a tenth of a search."""
-        known = self._parameters.get(effort)
+        known = self._parameters.get((k, wanted, effort))
         if known is None:
             named = {"efSearch": effort} if self._graph else {"nprobe": min(effort, self.index.nlist)}
-            known = self._made_of(**named)
+            parameters: Any = faiss  # its types know nothing of these
+            of_index = (parameters.SearchParametersHNSW if self._graph else parameters.SearchParametersIVF)(**named)
+            # The factor is a float32, and k times it is rounded down.
+            known = parameters.IndexRefineSearchParameters(k_factor=(wanted + 0.5) / k, base_index_params=of_index)
             if len(self._parameters) < _KEPT:
-                self._parameters[effort] = known
+                self._parameters[k, wanted, effort] = known
         return known
 
 
@@ -142,9 +152,9 @@ def build(vectors: np.ndarray, chosen: Plan) -> Any:
     return index
 
 
-def open(path: Path, effort: int) -> Approximate:
-    """Map an index: processes share it. Raises ``RuntimeError`` where there is none or it is damaged."""
-    return Approximate(faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC), effort)
+def open(path: Path, vectors: np.ndarray, effort: int) -> Approximate:
+    """Map an index of ``vectors``: processes share it. Raises ``RuntimeError`` where there is none or it is damaged."""
+    return Approximate(faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC), vectors, effort)
 
 
 def measured(index: Any, vectors: np.ndarray, chosen: Plan, recall: float) -> tuple[list[Tried], bool]:
@@ -152,12 +162,12 @@ def measured(index: Any, vectors: np.ndarray, chosen: Plan, recall: float) -> tu
     random = np.random.default_rng(1)
     queries = {"like": _like(vectors, random), "unlike": _between(vectors, random)}
     least = {kind: _tenth(vectors, asked) for kind, asked in queries.items()}
-    search, tried = Approximate(index, 0), []
+    search, tried = Approximate(index, vectors, 0), []
     for effort in chosen.efforts:
         shares, took = {}, []
         for kind, asked in queries.items():
             began = time.perf_counter()
-            found = [exact.nearest(vectors, query, K, search.candidates(query, K, effort))[1] for query in asked]
+            found = [search.nearest(query, K, effort)[1] for query in asked]
             took.append((time.perf_counter() - began) / len(asked))
             # By scores, not by rows: of equal pictures any will do.
             shares[kind] = np.array([(scores >= enough).sum() for scores, enough in zip(found, least[kind], strict=True)]) / K

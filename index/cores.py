@@ -22,7 +22,8 @@ class Cores:
     def some(self, most: int = 1) -> Iterator[int]:
         """Wait for a core, and hold up to ``most`` of those that are free then."""
         with self._changed:
-            self._changed.wait_for(lambda: self._free > 0)
+            while self._free == 0:
+                self._changed.wait()
             taken = max(1, min(most, self._free))
             self._free -= taken
         try:

@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from typing import Any
 
 import faiss
 import numpy as np
@@ -30,6 +31,16 @@ def nearest(vectors: np.ndarray, query: np.ndarray, k: int, rows: np.ndarray | N
         waiting = [_POOL.submit(_of_part, vectors, query, k, rows, *part) for part in others]
         parts = [_of_part(vectors, query, k, rows, *first), *(each.result() for each in waiting)]
     return best(np.concatenate([found for found, _ in parts]), np.concatenate([scores for _, scores in parts]), k)
+
+
+def view(vectors: np.ndarray) -> Any:
+    """float32 [N, D] in C order → a flat faiss index of the same memory, which has to outlive it."""
+    flat, codes = faiss.IndexFlatIP(vectors.shape[1]), faiss.MaybeOwnedVectorUInt8
+    flat.codes = codes.create_view(  # type: ignore[attr-defined]
+        faiss.swig_ptr(vectors), vectors.nbytes, flat.codes.owner
+    )
+    flat.ntotal = len(vectors)
+    return flat
 
 
 def best(rows: np.ndarray, scores: np.ndarray, k: int) -> Found:

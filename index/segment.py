@@ -82,11 +82,11 @@ class Segment:
         passing = count if rows is None else rows.count
         k = min(k, passing)
         if self.index is not None and effort != 0:
-            effort = max(effort or self.index.effort, k)
-            if not planner.exactly(passing, count, effort):
-                candidates = self.index.candidates(query, k, effort, rows)
-                if len(candidates) >= k:
-                    return exact.nearest(self.vectors, query, k, candidates)
+            effort = effort or self.index.effort
+            if not planner.exactly(passing, count, max(effort, k)):
+                found = self.index.nearest(query, k, effort, rows)
+                if len(found[0]) == k:
+                    return found
         return exact.nearest(self.vectors, query, k, None if rows is None else rows.numbers())
 
 
@@ -129,7 +129,7 @@ def open(folder: Path, fingerprint: str) -> Segment:
             raise _damaged(folder, f"{COLUMNS} has another number of rows")
         vectors = _vectors(folder, manifest.count, manifest.dim)
         known = manifest.index
-        index = None if known.factory == FLAT else approximate.open(folder / INDEX, known.effort)
+        index = None if known.factory == FLAT else approximate.open(folder / INDEX, vectors, known.effort)
     except (OSError, RuntimeError, pa.ArrowException) as error:
         raise _damaged(folder, error) from error
     return Segment(keys, vectors, lambda: metadata, folder.name, index)

@@ -74,7 +74,9 @@ def contenders(count: int, dim: int) -> Iterator[Contender]:
 def _ours(plan: planner.Plan) -> Callable[[np.ndarray], Built]:
     def build(vectors: np.ndarray) -> Built:
         index = approximate.build(vectors, plan)
-        segment = Segment(np.arange(len(vectors)), vectors, lambda: columns.from_metadata([]), "", Approximate(index, 1))
+        segment = Segment(
+            np.arange(len(vectors)), vectors, lambda: columns.from_metadata([]), "", Approximate(index, vectors, 1)
+        )
         return lambda query, effort: segment.search(query, K, effort=effort)[0], _written(index)
 
     return build

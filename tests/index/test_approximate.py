@@ -59,7 +59,9 @@ def test_measured_is_what_is_found(vectors, small, plan):
     tried, kept = approximate.measured(index, vectors, plan, 0.9)
     assert kept and [each.effort for each in tried] == list(plan.efforts[: len(tried)])
     assert min(tried[-1].like, tried[-1].unlike) >= 0.9
-    segment = Segment(np.arange(COUNT), vectors, lambda: columns.from_metadata([]), "", Approximate(index, tried[-1].effort))
+    segment = Segment(
+        np.arange(COUNT), vectors, lambda: columns.from_metadata([]), "", Approximate(index, vectors, tried[-1].effort)
+    )
     assert recall(segment, clustered(200, 2)) >= 0.85
 
 
