@@ -16,7 +16,7 @@ from .columns import Rows, Value
 from .filters import Filter
 from .segment import Segment
 
-_SPARE = 16  # more candidates are fetched than hits wanted: a few may turn out to be dead
+_SPARE = 4  # more candidates are fetched than hits wanted: a few may turn out to be dead
 _OF_A_GROUP = 4  # candidates that are kept of each group, for the same reason
 _REMEMBERED = 64 * 2**20  # bytes of filters' rows
 
@@ -74,6 +74,14 @@ class Searcher:
                 more = self._live(np.concatenate([live.keys, keys]), np.concatenate([live.vectors, vectors]))
                 self._parts = _Parts(self._parts.stored, more)
             self._applied = changes[-1].number
+
+    def check(self, filter: Filter | None = None, group_by: str | None = None) -> None:
+        """Raises ``FilterError`` where a field fits no item: this needs no vector, so nothing has to be encoded for it."""
+        parts = self._parts
+        if filter is not None:
+            filter.check(parts.fields)
+        if group_by is not None:
+            filters.known(group_by, parts.fields)
 
     def search(
         self,

@@ -215,6 +215,7 @@ class Engine:
         Raises ``NotReady``, an ``ImageError`` or a ``FilterError``.
         """
         serving = self.serving
+        serving.searcher.check(filter, group_by)
         clock = [time.perf_counter()]
         pixels = serving.encoder.transform(data, self._max_pixels)
         clock.append(time.perf_counter())

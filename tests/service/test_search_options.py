@@ -173,6 +173,11 @@ def test_a_field_that_no_item_has(coloured, picture, check_problem):
         assert answer.json()["field"] == "prise"
 
 
+@pytest.mark.parametrize("asked", [{"group_by": "prise"}, {"filter": '{"prise": 1}'}])
+def test_a_field_that_no_item_has_is_told_before_the_picture_is_decoded(coloured, check_problem, asked):
+    check_problem(coloured.post("/search", files={"image": b"no picture"}, params=asked), 422, "unknown-field")
+
+
 def test_a_filter_that_cannot_be_read_is_told_before_the_body_is(call):
     async def receive():
         raise AssertionError("the body was read")
