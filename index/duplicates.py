@@ -135,14 +135,6 @@ def find(
         return Duplicates(len(contents.keys), clusters, len(pairs), space.pending, files.unreadable)
 
 
-def exact(collection: Path, *, progress: Progress = lambda *_: None) -> Duplicates:
-    """Items of the same content alone: no picture is compared with another. Raises ``CatalogError``."""
-    with closing(Catalog(collection)) as catalog:
-        contents = _Contents(catalog)
-        files = _Files(collection, catalog, contents)
-        return Duplicates(len(contents.keys), files.clusters([], progress), unreadable=files.unreadable)
-
-
 def _described(picture: Picture) -> dict[str, Any]:
     width, height = picture.size
     item = picture.item
