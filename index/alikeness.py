@@ -167,7 +167,7 @@ def _best_parts(whole: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.n
     # The correlation; where there is no contrast, so that vectors are shorter than 1, half of the squared distance from 1.
     lengths = np.square(searched).sum(axis=1) + np.square(asked).sum(axis=1)[:, None]
     fit = asked @ searched.T + 1 - lengths / 2
-    best = fit.argmax(axis=1)
+    best = fit.shape[1] - 1 - fit[:, ::-1].argmax(axis=1)  # of equal ones the largest: without contrast all fit
     down, across = np.divmod(best, len(_SPANS))
     return fit[np.arange(len(best)), best], np.concatenate([_SPANS[across], _SPANS[down]], axis=1)[:, [0, 2, 1, 3]]
 
@@ -212,7 +212,9 @@ def _differences(looks: np.ndarray, pairs: Overlaps) -> np.ndarray:
     across, down = np.moveaxis((place < 0) | (place > 1), 2, 0)
     wanted = np.where((down[:, :, None] | across[:, None])[..., None], others["border"][:, None, None], wanted)
     least = np.minimum(_left(shown, wanted), _left(wanted, shown))
-    return np.where((fitted[:, 2:] < _SMALLEST).any(axis=1), np.inf, least).astype(np.float32)
+    # A tile of one colour would be a part of everything that has a field of that colour.
+    flat = (wanted.std(axis=(1, 2)) < _FLAT).all(axis=1) & (pairs.part[:, 2:] < 1).any(axis=1)
+    return np.where((fitted[:, 2:] < _SMALLEST).any(axis=1) | flat, np.inf, least).astype(np.float32)
 
 
 def _with_border(part: np.ndarray, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

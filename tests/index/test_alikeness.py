@@ -4,7 +4,7 @@ import io
 
 import numpy as np
 import pytest
-from PIL import Image, ImageEnhance, ImageOps
+from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 
 from index.alikeness import OVERLAP, SAME, differences, inner, look, overlaps
 from model.image import DamagedImage
@@ -60,6 +60,12 @@ COPIES = {
     "darker": lambda picture: encoded(ImageEnhance.Brightness(picture).enhance(0.7), quality=90),
     "less contrast": lambda picture: encoded(ImageEnhance.Contrast(picture).enhance(0.6), quality=90),
 }
+
+
+def disc() -> Image.Image:
+    picture = Image.new("RGB", (240, 240), "white")
+    ImageDraw.Draw(picture).ellipse((20, 20, 220, 220), "gold")
+    return picture
 
 
 @pytest.mark.parametrize("how", COPIES)
@@ -151,3 +157,10 @@ def test_pairs_are_counted_once_each():
     done = []
     overlaps(looks, np.array([[0, 1], [2, 1], [3, 0], [1, 3]]), done.append)
     assert sum(done) == 4
+
+
+def test_a_tile_of_one_colour_is_part_of_nothing_and_still_itself():
+    tile = Image.new("RGB", (240, 240), "gold")
+    assert difference(encoded(tile, "PNG"), encoded(disc(), "PNG")) == np.inf
+    assert difference(encoded(tile, "PNG"), encoded(tile.resize((100, 100)), quality=60)) <= SAME
+    assert difference(encoded(disc(), "PNG"), encoded(disc().resize((100, 100)), quality=60)) <= SAME
