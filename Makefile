@@ -4,6 +4,7 @@
 # make bench  the measurements of docs/benchmarks.md, on the demo's bundle
 # make bench-training  what training is worth, row by row (hours; goes on where it was stopped)
 # make prove-training  trainings that are killed and resumed end with the same weights, bit for bit
+# make prove-filters   a hundred thousand random filters find what plain Python finds
 # make up     the demo's collection in containers, on port 8000
 #
 # TORCH_INDEX  address of another package index for torch, see README.md
@@ -13,7 +14,7 @@ TORCH_INDEX ?=
 bin := .venv/bin
 pip_install := $(bin)/pip install --disable-pip-version-check -q -c constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
-.PHONY: demo test lint bench bench-training bench-compare bench-peers bench-search prove-training up screenshot clean
+.PHONY: demo test lint bench bench-training bench-compare bench-peers bench-search prove-training prove-filters up screenshot clean
 
 demo: demo/bundle/bundle.json
 	$(bin)/lookalike index demo/emoji --origin gallery --bundle demo/bundle --to demo/collection
@@ -59,11 +60,16 @@ bench-compare: build/emoji/labels.csv build/icons/labels.csv
 	$(bin)/lookalike compare --data build/emoji --mask family --to build/bench/compare-emoji
 	$(bin)/lookalike compare --data build/icons --mask family --to build/bench/compare-icons
 
+# SEED=… repeats the filters of another proof
+prove-filters: .venv/dev
+	LOOKALIKE_FILTERS=100000 $(bin)/python -m pytest tests/index/test_filters.py -k plain_evaluation -o timeout=0 $(if $(SEED),--hypothesis-seed=$(SEED))
+
 # a million real vectors are made first: two hours
 bench-search: .venv/dev demo/bundle/bundle.json
 	$(pip_install) -e '.[train,dev,bench]'
 	$(bin)/python -m bench.search real
 	$(bin)/python -m bench.search synthetic
+	$(bin)/python -m bench.collection
 
 build/%/labels.csv: | .venv/dev
 	$(bin)/lookalike data $* --to build/$*

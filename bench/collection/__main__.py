@@ -1,0 +1,288 @@
+"""Does a large collection keep what it promises: with filters, for many callers, when it is opened, while a job publishes?
+
+Real vectors (bench.search.vectors), queries of another data set. Keeps build/bench/collection-COUNT.json.
+Run: python -m bench.collection [--count 1000000] [--live 10000] [--seconds 20]
+"""
+
+import argparse
+import json
+import multiprocessing
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+
+from bench.search.vectors import Vectors, real
+from bench.training.cells import BUILD
+from index import filters
+from index.filters import Filter
+from index.searcher import Hit, Searcher
+from model.bundle import load
+from model.encoder import Precision, open_encoder
+from service.engine import Engine
+
+from .made import add, collection, draw, row_of, sizes
+
+BUNDLE = Path("demo/bundle")
+PRECISION: Precision = "bf16"  # as the vectors were made
+K = 10
+QUERIES = 500
+GROWTH = 0.12  # more than a tenth, so that a job merges
+SHARES = (0.5, 0.05, 0.001, 0.0)  # of the items, that filters hold for
+CALLERS = (1, 2, 8)
+TURNS = 3
+_CLOSE = 1e-6  # scores that differ by rounding
+
+
+@dataclass(frozen=True)
+class Large:
+    """``asked``: queries float32 [Q, D], of another data set than the items."""
+
+    place: Path
+    count: int
+    vectors: Vectors
+    asked: np.ndarray
+
+    def least(self, rows: np.ndarray | slice) -> np.ndarray:
+        """float32 [Q]: the score of the tenth nearest of some rows to each query, of the last where there are fewer."""
+        among = np.ascontiguousarray(self.vectors.items[rows])
+        if len(among) == 0:
+            return np.full(len(self.asked), np.inf, np.float32)
+        return faiss.knn(self.asked, among, min(K, len(among)), metric=faiss.METRIC_INNER_PRODUCT)[0][:, -1] - _CLOSE
+
+
+def main(count: int, live: int, seconds: float) -> None:
+    bundle = load(BUNDLE)
+    encoder = open_encoder(bundle, "openvino", PRECISION)
+    grown = round(GROWTH * count)
+    vectors = real(count + live + grown)
+    place = collection(count, live, vectors, bundle, encoder)
+    large = Large(place, count + live, vectors, vectors.unlike[:QUERIES])
+    figures: dict[str, Any] = {"count": count, "live": live, "bytes": dict(sizes(place))}
+    engine = _engine(place)
+    for name, measure in {"opening": opening, "filters": filtered, "callers": callers}.items():
+        figures[name] = measure(large, engine.serving.searcher, seconds)
+        print(json.dumps({name: figures[name]}, indent=1), flush=True)
+    engine.close()
+    figures["merge"] = merged(large, grown, seconds)
+    print(json.dumps({"merge": figures["merge"]}, indent=1))
+    (BUILD / f"collection-{count}.json").write_text(json.dumps(figures, indent=1))
+
+
+def _engine(place: Path) -> Engine:
+    engine = Engine(place, "openvino", None, 80_000_000)
+    assert engine.follow()
+    return engine
+
+
+# --- opening ---
+
+
+def opening(large: Large, searcher: Searcher, seconds: float) -> dict[str, Any]:
+    """Three processes at once; what the last one has for itself is what any further one costs."""
+    spawn = multiprocessing.get_context("spawn")
+    opened = []
+    for _ in range(3):
+        here, there = spawn.Pipe()
+        process = spawn.Process(target=_open, args=(large.place, large.asked, there))
+        process.start()
+        opened.append((process, here, here.recv()))
+    found = [told | {"private_mb": round(_private(process.pid or 0) - told["before_mb"], 1)} for process, _, told in opened]
+    for process, here, _ in opened:
+        here.send("end")
+        process.join()
+    return {"processes": found}
+
+
+def _open(place: Path, asked: np.ndarray, connection: Any) -> None:
+    before = _private()
+    began = time.perf_counter()
+    engine = _engine(place)
+    ready = time.perf_counter()
+    searcher = engine.serving.searcher
+    searcher.search(asked[0], K)
+    first = time.perf_counter()
+    for query in asked:
+        searcher.search(query, K)
+    told = {"open_seconds": ready - began, "first_search_ms": 1000 * (first - ready), "before_mb": before}
+    connection.send({name: round(value, 3) for name, value in told.items()})
+    connection.recv()
+
+
+def _private(pid: int | str = "self") -> float:
+    """Megabytes that no other process has too."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Private_")) / 1024
+
+
+# --- filters ---
+
+
+def filtered(large: Large, searcher: Searcher, seconds: float) -> dict[str, Any]:
+    """Beside each search with a filter one without; what is found, against an exact search by numpy's own rows."""
+    draws = np.array([draw(row) for row in range(large.count)])
+    emoji = large.vectors.pictures[: large.count] < large.vectors.emoji
+    asked: dict[str, tuple[dict[str, Any], np.ndarray]]
+    asked = {f"{share:.1%} by chance": ({"draw": {"<": share}}, draws < share) for share in SHARES}
+    asked["emoji only"] = {"kind": "emoji"}, emoji
+    return {name: _filtered(large, searcher, filters.parse(given), mask) for name, (given, mask) in asked.items()}
+
+
+def _filtered(large: Large, searcher: Searcher, filter: Filter, mask: np.ndarray) -> dict[str, Any]:
+    passing = np.flatnonzero(mask)
+    least = large.least(passing)
+    began = time.perf_counter()
+    searcher.search(large.asked[0], K, filter=filter)
+    first = time.perf_counter() - began
+    times: list[tuple[float, float]] = []
+    right, few = 0, 0
+    for query, enough in zip(large.asked, least, strict=True):
+        plain, _ = _timed(lambda: searcher.search(query, K))  # noqa: B023
+        took, hits = _timed(lambda: searcher.search(query, K, filter=filter))  # noqa: B023
+        times.append((plain, took))
+        right += sum(hit.score >= enough and mask[row_of(hit.item.id)] for hit in hits)
+        few += len(hits) < min(K, len(passing))
+    plain, took = np.median(times, axis=0)
+    return {
+        "share": round(len(passing) / large.count, 5),
+        "recall": round(right / max(1, min(K, len(passing)) * len(least)), 4) if len(passing) else None,
+        "too_few": few,
+        "first_use_ms": round(1000 * first, 2),
+        "p50_ms": round(1000 * took, 3),
+        "p50_ms_without": round(1000 * plain, 3),
+    }
+
+
+def _timed(search: Callable[[], list[Hit]]) -> tuple[float, list[Hit]]:
+    began = time.perf_counter()
+    hits = search()
+    return time.perf_counter() - began, hits
+
+
+# --- callers ---
+
+
+def callers(large: Large, searcher: Searcher, seconds: float) -> dict[str, Any]:
+    """Searches a second of so many threads together, in turns; approximate ones and exact ones."""
+    rates: dict[str, list[float]] = {}
+    for _ in range(TURNS):
+        for effort in (None, 0):
+            for threads in CALLERS:
+                log = Log()
+                _search_for(seconds / TURNS, large, lambda: searcher, log, threads, effort)
+                name = f"{threads} callers, {'exact' if effort == 0 else 'approximate'}"
+                rates.setdefault(name, []).append(len(log.done) / (seconds / TURNS))
+    return {name: {"per_second": [round(rate) for rate in sorted(found)]} for name, found in rates.items()}
+
+
+@dataclass
+class Log:
+    """``done``: when a search ended, how long it took, the generation, the query, and its scores."""
+
+    done: list[tuple[float, float, int, int, list[float]]] = field(default_factory=list)
+    failed: list[BaseException] = field(default_factory=list)
+
+
+def _search_for(
+    seconds: float,
+    large: Large,
+    searcher: Callable[[], Searcher],
+    log: Log,
+    threads: int = 1,
+    effort: int | None = None,
+    goes_on: Callable[[], bool] = lambda: False,
+) -> None:
+    ends = time.perf_counter() + seconds
+
+    def search(first: int) -> None:
+        number = first
+        try:
+            while time.perf_counter() < ends or goes_on():
+                number = (number + 1) % len(large.asked)
+                current = searcher()
+                took, hits = _timed(lambda: current.search(large.asked[number], K, effort=effort))  # noqa: B023
+                scores = [hit.score for hit in hits]
+                log.done.append((time.perf_counter(), took, current.generation.number, number, scores))
+        except BaseException as error:
+            log.failed.append(error)
+
+    running = [threading.Thread(target=search, args=(37 * each,)) for each in range(threads)]
+    for thread in running:
+        thread.start()
+    for thread in running:
+        thread.join()
+
+
+# --- merge and publish ---
+
+
+def merged(large: Large, grown: int, seconds: float) -> dict[str, Any]:
+    """A server's engine searches and follows while a job in another process adds ``grown`` items, merges and publishes."""
+    copied = large.place.with_suffix(".merging")
+    shutil.rmtree(copied, ignore_errors=True)
+    shutil.copytree(large.place, copied)
+    engine = _engine(copied)
+    before = engine.serving.searcher.generation.number
+    rows = range(large.count, large.count + grown)
+    least = {before: large.least(slice(0, large.count)), before + 1: large.least(slice(0, rows.stop))}
+    quiet, beside = Log(), Log()
+    ended = threading.Event()
+    following = threading.Thread(target=_follow, args=(engine, ended))
+    following.start()
+    _search_for(seconds, large, lambda: engine.serving.searcher, quiet)
+    job = multiprocessing.get_context("spawn").Process(target=_grow, args=(copied, rows))
+    job.start()
+    # Until the server serves what was published, and for a while after.
+    _search_for(0, large, lambda: engine.serving.searcher, beside, goes_on=job.is_alive)
+    _search_for(seconds, large, lambda: engine.serving.searcher, beside)
+    ended.set()
+    following.join()
+    served = engine.serving.searcher.generation.number
+    engine.close()
+    shutil.rmtree(copied)
+    assert job.exitcode == 0 and served == before + 1, (job.exitcode, served)
+    swapped = next(at for at, _, generation, _, _ in beside.done if generation != before)
+    return {
+        "errors": len(quiet.failed) + len(beside.failed),
+        "quiet": _told(quiet.done, least),
+        "while the job works": _told([each for each in beside.done if each[0] < swapped], least),
+        "around the swap, 2 s": _told([each for each in beside.done if abs(each[0] - swapped) < 1], least),
+        "after": _told([each for each in beside.done if each[0] >= swapped], least),
+    }
+
+
+def _follow(engine: Engine, ended: threading.Event) -> None:
+    while not ended.wait(0.5):
+        assert engine.follow()
+
+
+def _grow(place: Path, rows: range) -> None:
+    bundle = load(BUNDLE)
+    add(place, real(rows.stop), rows, bundle, open_encoder(bundle, "openvino", PRECISION))
+
+
+def _told(done: list[tuple[float, float, int, int, list[float]]], least: dict[int, np.ndarray]) -> dict[str, Any]:
+    times = 1000 * np.array([took for _, took, _, _, _ in done])
+    right = sum(score >= least[generation][number] for _, _, generation, number, scores in done for score in scores)
+    p50, p99 = np.quantile(times, [0.5, 0.99])
+    return {
+        "searches": len(done),
+        "recall": round(right / (K * len(done)), 4),
+        "p50_ms": round(float(p50), 3),
+        "p99_ms": round(float(p99), 3),
+        "slowest_ms": round(float(times.max()), 1),
+    }
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--count", type=int, default=1_000_000)
+    parser.add_argument("--live", type=int, default=10_000)
+    parser.add_argument("--seconds", type=float, default=20, help="of each load")
+    main(**vars(parser.parse_args()))
