@@ -1,6 +1,6 @@
 """Which search is quickest at the same recall? Ours beside hnswlib, usearch and faiss as it is, one query at a time.
 
-All graphs are built with the same construction effort (100). Recall: of the ten nearest, counted by scores. Times, on one
+All graphs are built with the same construction effort. Recall: of the ten nearest, counted by scores. Times, on one
 thread: the median of turns in which all contenders take part one after the other, in ratios to exact search in the same turn.
 ``like``: queries drawn like the items, ``unlike``: another data set's. Needs the extra ``bench``. Keeps
 build/bench/search-NAME-COUNT.json.
@@ -24,13 +24,13 @@ from rich.table import Table
 
 from bench.training.cells import BUILD
 from index import approximate, columns, planner
-from index.approximate import Approximate
+from index.approximate import CONSTRUCTION, Approximate
 from index.planner import Aim
 from index.segment import Segment
 
 from .vectors import Vectors, real, synthetic
 
-K, CONSTRUCTION = 10, 100
+K = 10
 TARGETS = (0.9, 0.95, 0.99, 0.999)
 WIDTHS = (10, 12, 16, 20, 24, 32, 40, 48, 64, 80, 96, 128, 160, 192, 256, 384, 512, 768, 1024)
 CELLS = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 512)
