@@ -24,14 +24,13 @@ from index import filters
 from index.filters import Filter
 from index.searcher import Hit, Searcher
 from model.bundle import load
-from model.encoder import Precision, open_encoder
+from model.encoder import open_encoder
 from service.engine import Engine
 
-from .made import add, collection, draw, row_of, sizes
+from .made import collection, draw, row_of, sizes
+from .processes import BUNDLE, PRECISION, K, grow, opened, private
+from .processes import engine as engine_of
 
-BUNDLE = Path("demo/bundle")
-PRECISION: Precision = "bf16"  # as the vectors were made
-K = 10
 QUERIES = 500
 GROWTH = 0.12  # more than a tenth, so that a job merges
 SHARES = (0.5, 0.05, 0.001, 0.0)  # of the items, that filters hold for
@@ -65,7 +64,7 @@ def main(count: int, live: int, seconds: float) -> None:
     place = collection(count, live, vectors, bundle, encoder)
     large = Large(place, count + live, vectors, vectors.unlike[:QUERIES])
     figures: dict[str, Any] = {"count": count, "live": live, "bytes": dict(sizes(place))}
-    engine = _engine(place)
+    engine = engine_of(place)
     for name, measure in {"opening": opening, "filters": filtered, "callers": callers}.items():
         figures[name] = measure(large, engine.serving.searcher, seconds)
         print(json.dumps({name: figures[name]}, indent=1), flush=True)
@@ -75,50 +74,23 @@ def main(count: int, live: int, seconds: float) -> None:
     (BUILD / f"collection-{count}.json").write_text(json.dumps(figures, indent=1))
 
 
-def _engine(place: Path) -> Engine:
-    engine = Engine(place, "openvino", None, 80_000_000)
-    assert engine.follow()
-    return engine
-
-
 # --- opening ---
 
 
 def opening(large: Large, searcher: Searcher, seconds: float) -> dict[str, Any]:
     """Three processes at once; what the last one has for itself is what any further one costs."""
     spawn = multiprocessing.get_context("spawn")
-    opened = []
+    running = []
     for _ in range(3):
         here, there = spawn.Pipe()
-        process = spawn.Process(target=_open, args=(large.place, large.asked, there))
+        process = spawn.Process(target=opened, args=(large.place, large.asked, there))
         process.start()
-        opened.append((process, here, here.recv()))
-    found = [told | {"private_mb": round(_private(process.pid or 0) - told["before_mb"], 1)} for process, _, told in opened]
-    for process, here, _ in opened:
+        running.append((process, here, here.recv()))
+    found = [told | {"private_mb": round(private(process.pid or 0) - told["before_mb"], 1)} for process, _, told in running]
+    for process, here, _ in running:
         here.send("end")
         process.join()
     return {"processes": found}
-
-
-def _open(place: Path, asked: np.ndarray, connection: Any) -> None:
-    before = _private()
-    began = time.perf_counter()
-    engine = _engine(place)
-    ready = time.perf_counter()
-    searcher = engine.serving.searcher
-    searcher.search(asked[0], K)
-    first = time.perf_counter()
-    for query in asked:
-        searcher.search(query, K)
-    told = {"open_seconds": ready - began, "first_search_ms": 1000 * (first - ready), "before_mb": before}
-    connection.send({name: round(value, 3) for name, value in told.items()})
-    connection.recv()
-
-
-def _private(pid: int | str = "self") -> float:
-    """Megabytes that no other process has too."""
-    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    return sum(int(line.split()[1]) for line in lines if line.startswith("Private_")) / 1024
 
 
 # --- filters ---
@@ -227,7 +199,7 @@ def merged(large: Large, grown: int, seconds: float) -> dict[str, Any]:
     copied = large.place.with_suffix(".merging")
     shutil.rmtree(copied, ignore_errors=True)
     shutil.copytree(large.place, copied)
-    engine = _engine(copied)
+    engine = engine_of(copied)
     before = engine.serving.searcher.generation.number
     rows = range(large.count, large.count + grown)
     least = {before: large.least(slice(0, large.count)), before + 1: large.least(slice(0, rows.stop))}
@@ -236,7 +208,7 @@ def merged(large: Large, grown: int, seconds: float) -> dict[str, Any]:
     following = threading.Thread(target=_follow, args=(engine, ended))
     following.start()
     _search_for(seconds, large, lambda: engine.serving.searcher, quiet)
-    job = multiprocessing.get_context("spawn").Process(target=_grow, args=(copied, rows))
+    job = multiprocessing.get_context("spawn").Process(target=grow, args=(copied, rows))
     job.start()
     # Until the server serves what was published, and for a while after.
     _search_for(0, large, lambda: engine.serving.searcher, beside, goes_on=job.is_alive)
@@ -260,11 +232,6 @@ def merged(large: Large, grown: int, seconds: float) -> dict[str, Any]:
 def _follow(engine: Engine, ended: threading.Event) -> None:
     while not ended.wait(0.5):
         assert engine.follow()
-
-
-def _grow(place: Path, rows: range) -> None:
-    bundle = load(BUNDLE)
-    add(place, real(rows.stop), rows, bundle, open_encoder(bundle, "openvino", PRECISION))
 
 
 def _told(done: list[tuple[float, float, int, int, list[float]]], least: dict[int, np.ndarray]) -> dict[str, Any]:
