@@ -82,6 +82,8 @@ class Approximate:
         """
         effort = round(effort * max(1, k / _SAME_EFFORT))
         wanted = k + max(6, k // 2) if self._graph else max(8 * k, 2 * effort)
+        if self._graph:
+            effort = max(effort, wanted)
         if rows is None:
             return self._search(query, k, wanted, effort)
         # As many that pass are seen as without a filter. faiss's own selectors return those that pass of whatever they came
