@@ -81,15 +81,17 @@ class Approximate:
         Fewer where too few of all that is near pass: then it cannot be told where the nearest of them are.
         """
         effort = round(effort * max(1, k / _SAME_EFFORT))
-        wanted = k + max(6, k // 2) if self._graph else max(8 * k, 2 * effort)
         if self._graph:
-            effort = max(effort, wanted)
+            wanted = k + max(6, k // 2)
+            near = effort = max(effort, wanted)
+        else:
+            near = wanted = max(8 * k, 2 * effort)
         if rows is None:
             return self._search(query, k, wanted, effort)
         # As many that pass are seen as without a filter. faiss's own selectors return those that pass of whatever they came
         # by, which where few pass nearby are any, and nothing tells so.
         share = rows.count / rows.size
-        near = round((effort if self._graph else wanted) / share)
+        near = round(near / share)
         found, scores = self._search(query, near, near, round(effort / share))
         passing = rows.has(found)
         return found[passing][:k], scores[passing][:k]

@@ -1,4 +1,4 @@
-"""Vectors and a query in, the nearest rows and their exact scores out. What approximate search finds is scored here too."""
+"""Vectors and a query in, the nearest rows and their exact scores out; ``view``: vectors as faiss scores candidates by."""
 
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
