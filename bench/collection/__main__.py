@@ -21,6 +21,7 @@ import numpy as np
 from bench.search.vectors import Vectors, real
 from bench.training.cells import BUILD
 from index import filters
+from index.approximate import K
 from index.filters import Filter
 from index.searcher import Hit, Searcher
 from model.bundle import load
@@ -28,7 +29,7 @@ from model.encoder import open_encoder
 from service.engine import Engine
 
 from .made import collection, draw, row_of, sizes
-from .processes import BUNDLE, PRECISION, K, grow, opened, private
+from .processes import BUNDLE, PRECISION, grow, opened, private
 from .processes import engine as engine_of
 
 QUERIES = 500

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from bench.search.vectors import real
+from index.approximate import K
 from model.bundle import load
 from model.encoder import Precision, open_encoder
 from service.engine import Engine
@@ -15,7 +16,6 @@ from .made import add
 
 BUNDLE = Path("demo/bundle")
 PRECISION: Precision = "bf16"  # as the vectors were made
-K = 10
 
 
 def engine(place: Path) -> Engine:

@@ -24,13 +24,12 @@ from rich.table import Table
 
 from bench.training.cells import BUILD
 from index import approximate, columns, planner
-from index.approximate import CONSTRUCTION, Approximate
+from index.approximate import CONSTRUCTION, Approximate, K
 from index.planner import Aim
 from index.segment import Segment
 
 from .vectors import Vectors, real, synthetic
 
-K = 10
 TARGETS = (0.9, 0.95, 0.99, 0.999)
 WIDTHS = (10, 12, 16, 20, 24, 32, 40, 48, 64, 80, 96, 128, 160, 192, 256, 384, 512, 768, 1024)
 CELLS = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 512)
