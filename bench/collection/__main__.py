@@ -15,13 +15,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import faiss
 import numpy as np
 
 from bench.search.vectors import Vectors, real
 from bench.training.cells import BUILD
 from index import filters
-from index.approximate import K
+from index.approximate import K, tenth
 from index.filters import Filter
 from index.searcher import Hit, Searcher
 from model.bundle import load
@@ -37,7 +36,6 @@ GROWTH = 0.12  # more than a tenth, so that a job merges
 SHARES = (0.5, 0.05, 0.001, 0.0)  # of the items, that filters hold for
 CALLERS = (1, 2, 8)
 TURNS = 3
-_CLOSE = 1e-6  # scores that differ by rounding
 
 
 @dataclass(frozen=True)
@@ -51,10 +49,7 @@ class Large:
 
     def least(self, rows: np.ndarray | slice) -> np.ndarray:
         """float32 [Q]: the score of the tenth nearest of some rows to each query, of the last where there are fewer."""
-        among = np.ascontiguousarray(self.vectors.items[rows])
-        if len(among) == 0:
-            return np.full(len(self.asked), np.inf, np.float32)
-        return faiss.knn(self.asked, among, min(K, len(among)), metric=faiss.METRIC_INNER_PRODUCT)[0][:, -1] - _CLOSE
+        return tenth(np.ascontiguousarray(self.vectors.items[rows]), self.asked)
 
 
 def main(count: int, live: int, seconds: float) -> None:
@@ -66,19 +61,23 @@ def main(count: int, live: int, seconds: float) -> None:
     large = Large(place, count + live, vectors, vectors.unlike[:QUERIES])
     figures: dict[str, Any] = {"count": count, "live": live, "bytes": dict(sizes(place))}
     engine = engine_of(place)
-    for name, measure in {"opening": opening, "filters": filtered, "callers": callers}.items():
-        figures[name] = measure(large, engine.serving.searcher, seconds)
-        print(json.dumps({name: figures[name]}, indent=1), flush=True)
+
+    def told(name: str, found: dict[str, Any]) -> None:
+        figures[name] = found
+        print(json.dumps({name: found}, indent=1), flush=True)
+
+    told("opening", opening(large))
+    told("filters", filtered(large, engine.serving.searcher))
+    told("callers", callers(large, engine.serving.searcher, seconds))
     engine.close()
-    figures["merge"] = merged(large, grown, seconds)
-    print(json.dumps({"merge": figures["merge"]}, indent=1))
+    told("merge", merged(large, grown, seconds))
     (BUILD / f"collection-{count}.json").write_text(json.dumps(figures, indent=1))
 
 
 # --- opening ---
 
 
-def opening(large: Large, searcher: Searcher, seconds: float) -> dict[str, Any]:
+def opening(large: Large) -> dict[str, Any]:
     """Three processes at once; what the last one has for itself is what any further one costs."""
     spawn = multiprocessing.get_context("spawn")
     running = []
@@ -97,7 +96,7 @@ def opening(large: Large, searcher: Searcher, seconds: float) -> dict[str, Any]:
 # --- filters ---
 
 
-def filtered(large: Large, searcher: Searcher, seconds: float) -> dict[str, Any]:
+def filtered(large: Large, searcher: Searcher) -> dict[str, Any]:
     """Beside each search with a filter one without; what is found, against an exact search by numpy's own rows."""
     draws = np.array([draw(row) for row in range(large.count)])
     emoji = large.vectors.pictures[: large.count] < large.vectors.emoji
