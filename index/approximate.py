@@ -166,7 +166,7 @@ def measured(index: Any, vectors: np.ndarray, chosen: Plan, recall: float) -> tu
     """Raise the effort until ``recall`` is kept → what was measured, and whether it is kept."""
     random = np.random.default_rng(1)
     queries = {"like": _like(vectors, random), "unlike": _between(vectors, random)}
-    least = {kind: tenth(vectors, asked) for kind, asked in queries.items()}
+    least = {kind: least_right(vectors, asked) for kind, asked in queries.items()}
     search, tried = Approximate(index, vectors, 0), []
     for effort in chosen.efforts:
         shares, took = {}, []
@@ -198,10 +198,10 @@ def _some(vectors: np.ndarray, count: int, random: np.random.Generator) -> np.nd
     return random.choice(len(vectors), min(count, len(vectors) // 2 * 2), replace=False)
 
 
-def tenth(vectors: np.ndarray, queries: np.ndarray) -> np.ndarray:
+def least_right(vectors: np.ndarray, queries: np.ndarray, k: int = K) -> np.ndarray:
     """Vectors [N, D], queries [Q, D] → float32 [Q]: the score of each query's last right hit, less what products of matrices
-    round. Right are the ten nearest, or all where there are fewer; infinite where there are none."""
+    round. Right are the ``k`` nearest, or all where there are fewer; infinite where there are none."""
     if len(vectors) == 0:
         return np.full(len(queries), np.inf, np.float32)
     faiss.omp_set_num_threads(CORES.count)
-    return faiss.knn(queries, vectors, min(K, len(vectors)), metric=faiss.METRIC_INNER_PRODUCT)[0][:, -1] - _ROUNDED
+    return faiss.knn(queries, vectors, min(k, len(vectors)), metric=faiss.METRIC_INNER_PRODUCT)[0][:, -1] - _ROUNDED

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.training.cells import BUILD
-from index.approximate import K, tenth
+from index.approximate import K, least_right
 
 from .contenders import Contender, Search, contenders
 from .vectors import Vectors, real, synthetic
@@ -38,7 +38,7 @@ def main(name: str, count: int, queries: int, turns: int, build: list[int]) -> N
     if build:
         return
     asked = {"like": vectors.like[:queries], "unlike": vectors.unlike[:queries]}
-    least = {kind: tenth(vectors.items, some) for kind, some in asked.items()}
+    least = {kind: least_right(vectors.items, some) for kind, some in asked.items()}
     faiss.omp_set_num_threads(1)
     searches = {}
     for each in known:

@@ -39,7 +39,7 @@ class Contender:
     times: dict[str, list[list[float]]] = field(default_factory=dict)  # ratios to exact search: turns, efforts
 
     def built(self, vectors: np.ndarray, folder: Path) -> Path:
-        """Its file, made where it is not there yet; the ``seconds`` of a core and ``bytes`` beside the vectors are known then."""
+        """Its file, made where it is not there yet; known then: ``seconds`` of a core, ``bytes`` beside the vectors."""
         file = folder / "".join(sign if sign.isalnum() else "-" for sign in self.name)
         took = file.with_suffix(".seconds")
         if not took.exists():
