@@ -20,88 +20,30 @@ import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
-from model import Failure
+from . import schema
+from .schema import API as API  # as: for those who import it from here
+from .schema import API_ORIGIN as API_ORIGIN
+from .schema import CatalogError as CatalogError
+from .schema import changes as _changes
+from .schema import current as _current
+from .schema import items as _items
+from .schema import jobs as _jobs
+from .schema import quarantine as _quarantine
+from .schema import vectors as _vectors
 
 T = TypeVar("T")
 
 FILE = "catalog.sqlite"
-FORMAT = 1
-API = 0  # the job number, and "api" the origin, of what came through the service
-API_ORIGIN = "api"
-
-_schema = sa.MetaData()
-_about = sa.Table("about", _schema, sa.Column("format", sa.Integer, nullable=False))
-_current = sa.Table(
-    "current",  # one row: the only pointer to the generation that is searched, and how many items are live
-    _schema,
-    sa.Column("row", sa.Integer, primary_key=True),
-    sa.Column("generation", sa.Integer),
-    sa.Column("live", sa.Integer, nullable=False),
-)
-_jobs = sa.Table(
-    "jobs",
-    _schema,
-    sa.Column("number", sa.Integer, primary_key=True),
-    sa.Column("origin", sa.Text, nullable=False),
-    sa.Column("root", sa.Text, nullable=False),
-    sa.Column("fingerprint", sa.Text, nullable=False),
-    sa.Column("state", sa.Text, nullable=False),  # running, published, failed
-    sa.Column("started", sa.Float, nullable=False),
-    sa.Column("finished", sa.Float),
-    sqlite_autoincrement=True,
-)
-_items = sa.Table(
-    "items",
-    _schema,
-    sa.Column("key", sa.Integer, primary_key=True),
-    sa.Column("id", sa.Text, nullable=False, index=True),
-    sa.Column("origin", sa.Text, nullable=False, index=True),
-    sa.Column("content", sa.Text, nullable=False, index=True),
-    sa.Column("metadata", sa.Text, nullable=False),
-    sa.Column("size", sa.Integer, nullable=False),
-    sa.Column("mtime_ns", sa.Integer, nullable=False),
-    sa.Column("added_by", sa.Integer, nullable=False, index=True),
-    sa.Column("removed_by", sa.Integer, index=True),
-    sa.Column("checksum", sa.Integer, nullable=False),
-    sqlite_autoincrement=True,
-)
-_vectors = sa.Table(
-    "vectors",
-    _schema,
-    sa.Column("content", sa.Text, primary_key=True),
-    sa.Column("fingerprint", sa.Text, primary_key=True),
-    sa.Column("vector", sa.LargeBinary, nullable=False),
-    sa.Column("checksum", sa.Integer, nullable=False),
-)
-_changes = sa.Table(
-    "changes",  # what the service changed, in order; jobs write none
-    _schema,
-    sa.Column("number", sa.Integer, primary_key=True),
-    sa.Column("id", sa.Text, nullable=False),
-    sa.Column("key", sa.Integer),  # the version that came, or null where the item went
-    sqlite_autoincrement=True,
-)
-_quarantine = sa.Table(
-    "quarantine",
-    _schema,
-    sa.Column("origin", sa.Text, primary_key=True),
-    sa.Column("id", sa.Text, primary_key=True),
-    sa.Column("reason", sa.Text, nullable=False),
-    sa.Column("size", sa.Integer, nullable=False),
-    sa.Column("mtime_ns", sa.Integer, nullable=False),
-)
 
 _LOOKUP = 500  # bound values a statement
 _EMPTY = "{} holds no collection yet. Fill it with `lookalike index` first."
 
 
-class CatalogError(Failure):
-    """The catalog cannot be used; the message says what to do."""
-
-
 @dataclass(frozen=True)
 class Item:
-    """One version of an item. ``content`` is the SHA-256 of the file's bytes."""
+    """One version of an item. ``content`` is the SHA-256 of the file's bytes; that of an item without a picture begins with
+    ``vector:``. ``path``: where the bytes lie for the item's source, "" where that is its id.
+    """
 
     key: int
     id: str
@@ -110,6 +52,7 @@ class Item:
     metadata: dict[str, Any]
     size: int
     mtime_ns: int
+    path: str = ""
 
 
 @dataclass(frozen=True)
@@ -119,6 +62,7 @@ class NewItem:
     metadata: dict[str, Any]
     size: int
     mtime_ns: int
+    path: str = ""
     replaces: int | None = None  # the key of the version that it takes the place of
 
 
@@ -297,7 +241,7 @@ class Catalog:
             key = _inserted(rows, sa.insert(_items).values(_row(new, API_ORIGIN, API)))
             rows.execute(sa.insert(_changes).values(id=new.id, key=key))
             _add_to_count(rows, 0 if replaced else 1)
-        return Item(key, new.id, API_ORIGIN, new.content, new.metadata, new.size, new.mtime_ns)
+        return Item(key, new.id, API_ORIGIN, new.content, new.metadata, new.size, new.mtime_ns, new.path)
 
     def delete(self, id: str) -> bool:
         """False when there is no such item. Its file's next version in a gallery comes back, the same one does not."""
@@ -383,9 +327,10 @@ class Catalog:
         """
         with self._writing() as rows:
             added, removed = _staged(rows, job)
-            finished = {"state": "published", "finished": time.time()}
-            rows.execute(sa.update(_jobs).where(_jobs.c.number == job.number).values(finished))
             _add_to_count(rows, added - removed)
+            live = sa.select(_current.c.live).scalar_subquery()
+            finished = {"state": "published", "finished": time.time(), "added": added, "removed": removed, "live": live}
+            rows.execute(sa.update(_jobs).where(_jobs.c.number == job.number).values(finished))
             if generation is not None:
                 rows.execute(sa.update(_current).values(generation=generation))
         return added, removed
@@ -395,18 +340,12 @@ class Catalog:
     def _prepare(self, create: bool) -> None:
         if create:
             with self._writing() as rows:
-                if not sa.inspect(rows).has_table("about"):
-                    _schema.create_all(rows)
-                    rows.execute(sa.insert(_about).values(format=FORMAT))
-                    rows.execute(sa.insert(_current).values(row=1, generation=None, live=0))
-                    api = {"number": API, "origin": API_ORIGIN, "root": "", "fingerprint": "", "state": "published"}
-                    rows.execute(sa.insert(_jobs).values(**api, started=time.time()))
+                schema.create(rows, time.time())
         with self._reading() as rows:
-            if not sa.inspect(rows).has_table("about"):
+            if not schema.has_tables(rows):
                 raise CatalogError(_EMPTY.format(self.path.parent))
-            found = rows.scalar(sa.select(_about.c.format))
-        if found != FORMAT:
-            raise CatalogError(f"{self.path} has format {found}; this version of Lookalike reads format {FORMAT}.")
+            found = schema.format_of(rows)
+        schema.migrate(found, self._writing, self.path)
 
     @contextmanager
     def _connected(self) -> Iterator[sa.Connection]:
@@ -528,18 +467,20 @@ def _row(item: NewItem, origin: str, job: int) -> dict[str, Any]:
         "metadata": metadata,
         "size": item.size,
         "mtime_ns": item.mtime_ns,
+        "path": item.path,
         "added_by": job,
-        "checksum": _checksum(item.id, origin, item.content, metadata),
+        "checksum": _checksum(item.id, origin, item.content, metadata, item.path),
     }
 
 
 def _item(row: Any) -> Item:
-    if _checksum(row.id, row.origin, row.content, row.metadata) != row.checksum:
+    if _checksum(row.id, row.origin, row.content, row.metadata, row.path) != row.checksum:
         raise CatalogError(f"The catalog's row of {row.id!r} is damaged. Restore the collection, or index anew.")
-    return Item(row.key, row.id, row.origin, row.content, json.loads(row.metadata), row.size, row.mtime_ns)
+    return Item(row.key, row.id, row.origin, row.content, json.loads(row.metadata), row.size, row.mtime_ns, row.path)
 
 
-def _checksum(*parts: str) -> int:
+def _checksum(id: str, origin: str, content: str, metadata: str, path: str) -> int:
+    parts = [id, origin, content, metadata, *([path] if path else [])]  # without one as in format 1, which had none
     return zlib.crc32("\0".join(parts).encode())
 
 

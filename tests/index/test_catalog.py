@@ -20,7 +20,7 @@ def catalog(tmp_path):
 
 
 def new(id: str, content: str = "a", replaces: int | None = None, **metadata) -> NewItem:
-    return NewItem(id, content, metadata, 1, 1, replaces)
+    return NewItem(id, content, metadata, 1, 1, replaces=replaces)
 
 
 def begin(catalog, origin="gallery", root="/pictures"):
@@ -329,7 +329,7 @@ def test_there_is_no_collection_yet(tmp_path):
 
 def test_a_newer_format_is_told(catalog, tmp_path):
     _sql(catalog, "UPDATE about SET format = 99")
-    with pytest.raises(CatalogError, match="has format 99; this version of Lookalike reads format 1"):
+    with pytest.raises(CatalogError, match="has format 99; this version of Lookalike reads formats up to 2"):
         Catalog(tmp_path / "collection")
 
 
