@@ -6,7 +6,7 @@ something; then rows, in small transactions beside which the service writes; and
 
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -136,8 +136,6 @@ class _Collection:
         self.freed.bytes += sum(_size(path) for path in gone)
         if not self.dry_run:
             _remove(gone)
-            if gone:
-                sync(self.collection / folder)
         return [path.name for path in gone]
 
 
@@ -152,12 +150,15 @@ def _kept(catalog: Catalog, collection: Path, keep: int) -> list[Generation]:
 
 
 def _keep_only(folder: Path, names: set[str]) -> None:
-    _remove(path for path in folder.glob("*") if path.name not in names)
+    _remove([path for path in folder.glob("*") if path.name not in names])
 
 
-def _remove(paths: Iterable[Path]) -> None:
+def _remove(paths: Sequence[Path]) -> None:
+    """Gone for good on return, also after a power cut: what goes next may have been needed by these."""
     for path in paths:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
+    for folder in {path.parent for path in paths}:
+        sync(folder)
 
 
 def _put_back(collection: Path) -> None:

@@ -12,6 +12,7 @@ from . import segment as segments
 from .catalog import Catalog, Done
 from .generation import Generation, GenerationError
 from .lock import only_job
+from .segment import SegmentError
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Kept:
 
     ``published``: seconds since 1970. ``items``: how many were live when it was published; ``added`` and ``removed``: what
     its job did; None where that was not written down, in format 1 of the catalog. ``recall``: of its segments' indexes the
-    lowest that was measured, 1 where search is exact. ``bundle``: its name, None where it is not there any more.
+    lowest that was measured, 1 where search is exact, None where one is damaged. ``bundle``: its name, None where it is gone.
     """
 
     number: int
@@ -34,11 +35,11 @@ class Kept:
     added: int | None
     removed: int | None
     segments: list[str]
-    recall: float
+    recall: float | None
 
 
 def kept(catalog: Catalog, collection: Path) -> list[Kept]:
-    """From the oldest to the newest. Raises ``SegmentError`` where a manifest cannot be read."""
+    """From the oldest to the newest."""
     current, done = catalog.state().generation, catalog.done()
     return [
         _kept(collection, generation, done[generation.number], current)
@@ -90,8 +91,15 @@ def _kept(collection: Path, generation: Generation, job: Done, current: int | No
         added=job.added,
         removed=job.removed,
         segments=generation.segments,
-        recall=min((segments.worth(collection / "segments" / name).recall for name in generation.segments), default=1.0),
+        recall=_recall([collection / "segments" / name for name in generation.segments]),
     )
+
+
+def _recall(folders: list[Path]) -> float | None:
+    try:
+        return min((segments.worth(folder).recall for folder in folders), default=1.0)
+    except SegmentError:
+        return None
 
 
 def _name(bundle: Path) -> str | None:

@@ -13,7 +13,7 @@ from model.encoder import Encoder
 
 from . import generation as generations
 from . import segment as segments
-from .catalog import BARE, Catalog, Job
+from .catalog import BARE, Catalog, Item, Job
 from .generation import Generation, GenerationError
 from .planner import Aim
 from .segment import EXACT, SegmentError
@@ -41,9 +41,8 @@ def publish(
     take up its calibration. ``aim``: what the indexes of segments are made for; others are made anew.
     ``drop_vector_only``: see ``leave_behind``. Raises ``PublishError``.
     """
-    leave_behind(catalog, job, drop_vector_only)
     state = catalog.state()  # before the keys are read: a change in between is then followed once more, not lost
-    pending = [item.key for item in catalog.pending(job.fingerprint, job)]
+    pending = [item.key for item in leave_behind(catalog, job, drop_vector_only)]
     keys = np.setdiff1d(catalog.live_keys(job=job), np.array(pending, np.int64))
     previous = current(catalog, collection)
     stored = _stored(collection, previous, encoder, aim)
@@ -67,20 +66,22 @@ def publish(
     return catalog.publish(job, job.number)
 
 
-def leave_behind(catalog: Catalog, job: Job, drop: bool) -> int:
-    """Items that came as bare vectors of another bundle cannot follow to the job's: with ``drop`` it removes them, as it
-    removes others, and returns how many. Without, raises ``PublishError`` where there are any.
+def leave_behind(catalog: Catalog, job: Job, drop: bool) -> list[Item]:
+    """Returns the items that are pending, but for those that came as bare vectors of another bundle: these cannot follow.
 
-    A job does well to ask before it encodes; ``publish`` asks again, for those that came meanwhile.
+    With ``drop`` the job removes them, as it removes others. Without, raises ``PublishError`` where there are any. A job does
+    well to ask before it encodes; ``publish`` asks again, for those that came meanwhile.
     """
-    behind = [item for item in catalog.pending(job.fingerprint, job) if item.content.startswith(BARE)]
+    pending = catalog.pending(job.fingerprint, job)
+    behind = [item for item in pending if item.content.startswith(BARE)]
     if behind and not drop:
         raise PublishError(
             f"{len(behind):,} items came as vectors without a picture, e.g. {behind[0].id!r}: they cannot be encoded with "
             "another bundle. Delete them, or run again with --drop-vector-only."
         )
-    catalog.remove(job, [item.key for item in behind], [])
-    return len(behind)
+    if behind:
+        catalog.remove(job, [item.key for item in behind], [])
+    return [item for item in pending if not item.content.startswith(BARE)]
 
 
 def plan(stored: dict[str, np.ndarray], keys: np.ndarray) -> tuple[list[str], np.ndarray]:

@@ -68,7 +68,8 @@ def _list(kept: Sequence[Kept]) -> None:
     for each in kept:
         numbers = ("" if number is None else f"{number:,}" for number in (each.items, each.added, each.removed))
         bundle = f"{each.bundle or '(gone)'} {each.fingerprint[:8]}"
-        table.add_row(str(each.number), _moment(each.published), *numbers, f"{each.recall:.4g}", bundle, each.state)
+        recall = "damaged" if each.recall is None else f"{each.recall:.4g}"
+        table.add_row(str(each.number), _moment(each.published), *numbers, recall, bundle, each.state)
     console.print(table)
 
 

@@ -144,6 +144,11 @@ def test_what_is_not_whole_is_not_gone_back_to(shop, catalog, harm, failure):
     assert (catalog.state().generation, live(catalog)) == (2, SECOND)
 
 
+def test_a_generation_that_is_not_whole_is_listed(shop, catalog):
+    (shop.collection / "segments/00000001/segment.json").unlink()
+    assert [each.recall for each in history.kept(catalog, shop.collection)] == [None, 1.0]
+
+
 def test_not_beside_a_job_and_not_to_what_is_not_there(shop, catalog):
     with only_job(shop.collection), pytest.raises(Busy):
         history.roll_back(catalog, shop.collection)
@@ -186,10 +191,14 @@ def test_a_bare_vector_cannot_follow_a_new_bundle(shop, catalog):
 def test_a_bare_vector_is_left_behind_where_that_is_wanted_and_a_rollback_brings_it_back(shop, catalog):
     bare(catalog, shop)
     job = catalog.begin("gallery", shop.gallery, "of another bundle")
-    assert leave_behind(catalog, job, drop=True) == 1
+    assert catalog.staged(job) == (0, 0)
+    assert [item.id for item in catalog.pending(job.fingerprint) if item not in leave_behind(catalog, job, drop=True)] == [
+        "bare"
+    ]
+    assert catalog.staged(job) == (0, 1)
     catalog.publish(job, job.number)
     assert catalog.find(["bare"]) == {}
     catalog.roll_back(2)
     assert catalog.find(["bare"])["bare"].origin == "api"
     job = catalog.begin("gallery", shop.gallery, shop.bundle.fingerprint)
-    assert leave_behind(catalog, job, drop=False) == 0
+    assert leave_behind(catalog, job, drop=False) == []

@@ -120,6 +120,10 @@ class Life(RuleBasedStateMachine):
         self.catalog = self.shop.catalog()
         self.model.publish(self.catalog.state().generation)
         self.serve()
+        for id in ("a.png", "b.png"):  # so that there is a way back from the start
+            self.write_file(id, 0)
+        self.run([])
+        self.serve()
 
     def teardown(self) -> None:
         self.catalog.close()
@@ -233,6 +237,7 @@ class Life(RuleBasedStateMachine):
 
     # --- back, forward, and what nobody needs any more ---
 
+    @precondition(lambda self: len(list((self.shop.collection / "generations").iterdir())) > 1)
     @rule(data=st.data())
     def roll_back(self, data):
         kept = [each.number for each in history.kept(self.catalog, self.shop.collection)]
