@@ -6,12 +6,13 @@ so a job's changes all become visible by one mark on the job's own row, and undo
 own changes are those of job 0, which is always published. A job that dies needs no care: the next one undoes it.
 """
 
+import hashlib
 import json
 import time
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,88 +21,32 @@ import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
-from model import Failure
+from . import schema
+from .schema import API as API  # as: for those who import it from here
+from .schema import API_ORIGIN as API_ORIGIN
+from .schema import CatalogError as CatalogError
+from .schema import changes as _changes
+from .schema import current as _current
+from .schema import items as _items
+from .schema import jobs as _jobs
+from .schema import quarantine as _quarantine
+from .schema import vectors as _vectors
 
 T = TypeVar("T")
 
 FILE = "catalog.sqlite"
-FORMAT = 1
-API = 0  # the job number, and "api" the origin, of what came through the service
-API_ORIGIN = "api"
+RUNNING, PUBLISHED, ROLLED_BACK, FAILED = "running", "published", "rolled back", "failed"  # states of a job
 
-_schema = sa.MetaData()
-_about = sa.Table("about", _schema, sa.Column("format", sa.Integer, nullable=False))
-_current = sa.Table(
-    "current",  # one row: the only pointer to the generation that is searched, and how many items are live
-    _schema,
-    sa.Column("row", sa.Integer, primary_key=True),
-    sa.Column("generation", sa.Integer),
-    sa.Column("live", sa.Integer, nullable=False),
-)
-_jobs = sa.Table(
-    "jobs",
-    _schema,
-    sa.Column("number", sa.Integer, primary_key=True),
-    sa.Column("origin", sa.Text, nullable=False),
-    sa.Column("root", sa.Text, nullable=False),
-    sa.Column("fingerprint", sa.Text, nullable=False),
-    sa.Column("state", sa.Text, nullable=False),  # running, published, failed
-    sa.Column("started", sa.Float, nullable=False),
-    sa.Column("finished", sa.Float),
-    sqlite_autoincrement=True,
-)
-_items = sa.Table(
-    "items",
-    _schema,
-    sa.Column("key", sa.Integer, primary_key=True),
-    sa.Column("id", sa.Text, nullable=False, index=True),
-    sa.Column("origin", sa.Text, nullable=False, index=True),
-    sa.Column("content", sa.Text, nullable=False, index=True),
-    sa.Column("metadata", sa.Text, nullable=False),
-    sa.Column("size", sa.Integer, nullable=False),
-    sa.Column("mtime_ns", sa.Integer, nullable=False),
-    sa.Column("added_by", sa.Integer, nullable=False, index=True),
-    sa.Column("removed_by", sa.Integer, index=True),
-    sa.Column("checksum", sa.Integer, nullable=False),
-    sqlite_autoincrement=True,
-)
-_vectors = sa.Table(
-    "vectors",
-    _schema,
-    sa.Column("content", sa.Text, primary_key=True),
-    sa.Column("fingerprint", sa.Text, primary_key=True),
-    sa.Column("vector", sa.LargeBinary, nullable=False),
-    sa.Column("checksum", sa.Integer, nullable=False),
-)
-_changes = sa.Table(
-    "changes",  # what the service changed, in order; jobs write none
-    _schema,
-    sa.Column("number", sa.Integer, primary_key=True),
-    sa.Column("id", sa.Text, nullable=False),
-    sa.Column("key", sa.Integer),  # the version that came, or null where the item went
-    sqlite_autoincrement=True,
-)
-_quarantine = sa.Table(
-    "quarantine",
-    _schema,
-    sa.Column("origin", sa.Text, primary_key=True),
-    sa.Column("id", sa.Text, primary_key=True),
-    sa.Column("reason", sa.Text, nullable=False),
-    sa.Column("size", sa.Integer, nullable=False),
-    sa.Column("mtime_ns", sa.Integer, nullable=False),
-)
-
+BARE = "vector:"  # begins the content of an item that has no picture
 _LOOKUP = 500  # bound values a statement
 _EMPTY = "{} holds no collection yet. Fill it with `lookalike index` first."
 
 
-class CatalogError(Failure):
-    """The catalog cannot be used; the message says what to do."""
-
-
 @dataclass(frozen=True)
 class Item:
-    """One version of an item. ``content`` is the SHA-256 of the file's bytes."""
+    """One version of an item. ``content`` is the SHA-256 of the file's bytes; that of an item without a picture is
+    ``content_of`` its vector. ``path``: where the bytes lie for the item's source, "" where that is its id.
+    """
 
     key: int
     id: str
@@ -110,6 +55,7 @@ class Item:
     metadata: dict[str, Any]
     size: int
     mtime_ns: int
+    path: str = ""
 
 
 @dataclass(frozen=True)
@@ -119,6 +65,7 @@ class NewItem:
     metadata: dict[str, Any]
     size: int
     mtime_ns: int
+    path: str = ""
     replaces: int | None = None  # the key of the version that it takes the place of
 
 
@@ -137,6 +84,61 @@ class Job:
     number: int
     origin: str
     fingerprint: str
+
+
+@dataclass(frozen=True)
+class Put:
+    """Add an item or replace it, whoever owned it. ``vector``: float32 [dim]. ``expected``, here and below: the key of the
+    version that has to be there, None for whatever is."""
+
+    item: NewItem
+    vector: np.ndarray
+    expected: int | None = None
+
+    @property
+    def id(self) -> str:
+        return self.item.id
+
+
+@dataclass(frozen=True)
+class Patch:
+    """Give an item other metadata. The service takes it over: it keeps the picture's bytes from then on."""
+
+    id: str
+    metadata: dict[str, Any]
+    expected: int | None = None
+
+
+@dataclass(frozen=True)
+class Delete:
+    """Its file's next version in a gallery comes back, the same one does not."""
+
+    id: str
+    expected: int | None = None
+
+
+Edit = Put | Patch | Delete
+
+
+@dataclass(frozen=True)
+class Refused:
+    """An edit that was not made: ``there`` is the version that was found instead of the expected one, None where none was."""
+
+    id: str
+    there: Item | None
+
+
+@dataclass(frozen=True)
+class Done:
+    """A job that was published, and when (seconds since 1970). ``live``: the items that there were then; None, like what it
+    added and removed, where the catalog was of format 1."""
+
+    origin: str
+    rolled_back: bool
+    finished: float
+    added: int | None
+    removed: int | None
+    live: int | None
 
 
 @dataclass(frozen=True)
@@ -233,8 +235,8 @@ class Catalog:
 
     def removed_keys(self, generation: int) -> np.ndarray:
         """int64, sorted: keys of versions that are live no more, as far as the service and jobs up to ``generation`` go."""
-        published = sa.select(_jobs.c.number).where((_jobs.c.state == "published") & (_jobs.c.number <= generation))
-        query = sa.select(_items.c.key).where(_items.c.removed_by.in_(published)).order_by(_items.c.key)
+        query = sa.select(_items.c.key).where(_items.c.removed_by.in_(_counted(generation=generation)))
+        query = query.order_by(_items.c.key)
         with self._reading() as rows:
             return np.fromiter(rows.scalars(query), np.int64)
 
@@ -279,35 +281,61 @@ class Catalog:
         with self._reading() as rows:
             return {row.id: Fault(row.id, row.reason, row.size, row.mtime_ns) for row in rows.execute(query)}
 
+    def done(self) -> dict[int, Done]:
+        """The jobs that were published, and are or are not rolled back, by their numbers."""
+        query = sa.select(_jobs).where(_jobs.c.state.in_((PUBLISHED, ROLLED_BACK)) & (_jobs.c.number != API))
+        with self._reading() as rows:
+            return {
+                row.number: Done(row.origin, row.state == ROLLED_BACK, row.finished, row.added, row.removed, row.live)
+                for row in rows.execute(query.order_by(_jobs.c.number))
+            }
+
     def root(self, origin: str) -> Path | None:
         """The folder where an origin's files lay when a job last published it."""
-        published = sa.select(_jobs.c.root).where((_jobs.c.origin == origin) & (_jobs.c.state == "published"))
+        published = sa.select(_jobs.c.root).where((_jobs.c.origin == origin) & (_jobs.c.state == PUBLISHED))
         with self._reading() as rows:
             root = rows.scalar(published.order_by(_jobs.c.number.desc()).limit(1))
         return None if root is None else Path(root)
 
     # --- what the service changes ---
 
-    def put(self, new: NewItem, fingerprint: str, vector: np.ndarray) -> Item:
-        """Add an item or replace it, whoever owned it; visible and durable on return."""
+    def apply(self, edits: Sequence[Edit], fingerprint: str) -> list[Item | Refused | None]:
+        """Make edits in their order, as one: all that were not refused are visible and durable on return.
+
+        Returns for each the item that is there now, None where it was deleted, or why it was refused. ``fingerprint``: that of
+        the vectors.
+        """
         with self._writing() as rows:
-            _add_vectors(rows, fingerprint, {new.content: vector})
-            replaced = _is_live(rows, new.id)
-            _retire(rows, new.id)
-            key = _inserted(rows, sa.insert(_items).values(_row(new, API_ORIGIN, API)))
-            rows.execute(sa.insert(_changes).values(id=new.id, key=key))
-            _add_to_count(rows, 0 if replaced else 1)
-        return Item(key, new.id, API_ORIGIN, new.content, new.metadata, new.size, new.mtime_ns)
+            live = _find(rows, list({edit.id for edit in edits}))
+            before = len(live)
+            key = _last_key(rows)
+            results: list[Item | Refused | None] = []
+            came: dict[int, Item] = {}
+            for edit in edits:
+                there = live.pop(edit.id, None)
+                result = _edited(edit, there, key + 1)
+                results.append(result)
+                if isinstance(result, Item):
+                    key += 1
+                    came[key] = result
+                if (stays := there if isinstance(result, Refused) else result) is not None:
+                    live[edit.id] = stays
+            _write_edits(rows, results, edits, came, live)
+            made = zip(edits, results, strict=True)
+            vectors = {e.item.content: e.vector for e, result in made if isinstance(e, Put) and isinstance(result, Item)}
+            _add_vectors(rows, fingerprint, vectors)
+            _add_to_count(rows, len(live) - before)
+        return results
+
+    def put(self, new: NewItem, fingerprint: str, vector: np.ndarray) -> Item:
+        """``apply`` with one ``Put``."""
+        (item,) = self.apply([Put(new, vector)], fingerprint)
+        assert isinstance(item, Item)
+        return item
 
     def delete(self, id: str) -> bool:
-        """False when there is no such item. Its file's next version in a gallery comes back, the same one does not."""
-        with self._writing() as rows:
-            if not _is_live(rows, id):
-                return False
-            _retire(rows, id)
-            rows.execute(sa.insert(_changes).values(id=id, key=None))
-            _add_to_count(rows, -1)
-        return True
+        """``apply`` with one ``Delete``. False when there is no such item."""
+        return self.apply([Delete(id)], "") == [None]
 
     def add_pending(self, fingerprint: str, items: Sequence[Item], vectors: Mapping[str, np.ndarray]) -> None:
         """Keep vectors; the change log tells followers to take up ``items``, live ones that had none."""
@@ -319,11 +347,15 @@ class Catalog:
     # --- what a job changes ---
 
     def begin(self, origin: str, root: Path, fingerprint: str) -> Job:
-        """Start a job; the caller holds the collection's job lock, so any other that still runs is dead and is undone."""
+        """Start a job; the caller holds the collection's job lock, so any other that still runs is dead and is undone.
+
+        So are those that were rolled back: there is no way forward to them any more.
+        """
         with self._writing() as rows:
-            for number in rows.scalars(sa.select(_jobs.c.number).where(_jobs.c.state == "running")).all():
+            undone = _jobs.c.state.in_((RUNNING, ROLLED_BACK))
+            for number in rows.scalars(sa.select(_jobs.c.number).where(undone)).all():
                 _undo(rows, number)
-            row = {"origin": origin, "root": str(root), "fingerprint": fingerprint, "state": "running", "started": time.time()}
+            row = {"origin": origin, "root": str(root), "fingerprint": fingerprint, "state": RUNNING, "started": time.time()}
             return Job(_inserted(rows, sa.insert(_jobs).values(row)), origin, fingerprint)
 
     def stage(
@@ -383,30 +415,133 @@ class Catalog:
         """
         with self._writing() as rows:
             added, removed = _staged(rows, job)
-            finished = {"state": "published", "finished": time.time()}
-            rows.execute(sa.update(_jobs).where(_jobs.c.number == job.number).values(finished))
             _add_to_count(rows, added - removed)
+            live = sa.select(_current.c.live).scalar_subquery()
+            finished = {"state": PUBLISHED, "finished": time.time(), "added": added, "removed": removed, "live": live}
+            rows.execute(sa.update(_jobs).where(_jobs.c.number == job.number).values(finished))
             if generation is not None:
                 rows.execute(sa.update(_current).values(generation=generation))
         return added, removed
+
+    def roll_back(self, number: int) -> State:
+        """Make ``number`` the current generation, back or forward again: what jobs after it did counts no more, what jobs up to
+        it did does, and what the service changed since stays as it is.
+
+        The caller holds the job lock and has verified the generation. Raises ``CatalogError`` where no job published it.
+        """
+        with self._writing() as rows:
+            state = rows.scalar(sa.select(_jobs.c.state).where((_jobs.c.number == number) & (_jobs.c.number != API)))
+            if state not in (PUBLISHED, ROLLED_BACK):
+                raise CatalogError(f"No job published a generation {number}. `lookalike generations` lists those there are.")
+            for found, becomes, which in (
+                (PUBLISHED, ROLLED_BACK, _jobs.c.number > number),
+                (ROLLED_BACK, PUBLISHED, _jobs.c.number <= number),
+            ):
+                rows.execute(sa.update(_jobs).where((_jobs.c.state == found) & which).values(state=becomes))
+            live = rows.scalar(sa.select(sa.func.count()).select_from(_live().subquery()))
+            rows.execute(sa.update(_current).values(generation=number, live=live))
+        return self.state()
+
+    # --- what nobody needs any more; the caller holds the job lock ---
+
+    def unfinished(self) -> set[str]:
+        """Fingerprints of jobs that died: the next one takes up their vectors."""
+        with self._reading() as rows:
+            return set(rows.scalars(sa.select(_jobs.c.fingerprint).where(_jobs.c.state == RUNNING)))
+
+    def unneeded(self, oldest: int, since: int) -> np.ndarray:
+        """int64, sorted: versions that are live neither in generation ``oldest`` nor in one after it, and no job needs.
+
+        A version that is named by a change after ``since`` may be in a server's memory, and is needed: that it is dead is
+        said by its row. So is a grave, as long as no later version of its id can be relied on.
+        """
+        later = _items.alias("later")
+        buried = (later.c.id == _items.c.id) & (later.c.key > _items.c.key) & (later.c.origin != API_ORIGIN)
+        is_grave = (_items.c.origin != API_ORIGIN) & (_items.c.removed_by == API)
+        is_grave &= ~sa.exists(sa.select(later.c.key).where(buried & (later.c.added_by <= oldest)))
+        in_memory = sa.select(_changes.c.key).where((_changes.c.number > since) & _changes.c.key.is_not(None))
+        dead = (_items.c.removed_by <= oldest) & ~is_grave & _items.c.key.not_in(in_memory)
+        with self._reading() as rows:
+            return np.fromiter(rows.scalars(sa.select(_items.c.key).where(dead).order_by(_items.c.key)), np.int64)
+
+    def forget(self, keys: Sequence[int]) -> None:
+        """Versions that are ``unneeded``. In the order of keys, or a version that is no grave would look like one."""
+        with self._writing() as rows:
+            for some in batched(keys, _LOOKUP):
+                rows.execute(sa.delete(_items).where(_items.c.key.in_(some)))
+
+    def named(self, contents: Sequence[str], without: Collection[int] = ()) -> set[str]:
+        """Those of ``contents`` that a version has which is not among the keys ``without``."""
+        found: set[str] = set()
+        with self._reading() as rows:
+            for some in batched(contents, _LOOKUP):
+                query = sa.select(_items.c.key, _items.c.content).where(_items.c.content.in_(some))
+                found |= {row.content for row in rows.execute(query) if row.key not in without}
+        return found
+
+    def count_unneeded_vectors(self, fingerprints: Collection[str], without: Collection[int]) -> int:
+        """What ``forget_vectors`` would forget if the versions with the keys ``without`` were forgotten before."""
+        count, doomed = 0, set(without)
+        for contents in self._contents():
+            named = self.named(contents, doomed)
+            with self._reading() as rows:
+                query = sa.select(_vectors.c.content, _vectors.c.fingerprint).where(_vectors.c.content.in_(contents))
+                found = rows.execute(query).all()
+            for content, fingerprint in found:
+                again = fingerprint in fingerprints or content.startswith(BARE)
+                count += content not in named or not again
+        return count
+
+    def forget_vectors(self, fingerprints: Collection[str]) -> int:
+        """Of contents that no version has, and of other ``fingerprints`` where they can be made again. Returns how many."""
+        count = 0
+        version = sa.select(_items.c.key).where(_items.c.content == _vectors.c.content)
+        other = _vectors.c.fingerprint.not_in(fingerprints) & ~_vectors.c.content.startswith(BARE)
+        unneeded = other | ~sa.exists(version)
+        for contents in self._contents():
+            within = (_vectors.c.content >= contents[0]) & (_vectors.c.content <= contents[-1])
+            with self._writing() as rows:
+                count += rows.execute(sa.delete(_vectors).where(within & unneeded)).rowcount
+        return count
+
+    def _contents(self) -> Iterator[list[str]]:
+        """All that have vectors, in order; no snapshot lasts from one list to the next."""
+        last = ""
+        while True:
+            query = sa.select(_vectors.c.content).distinct().where(_vectors.c.content > last)
+            with self._reading() as rows:
+                contents = list(rows.scalars(query.order_by(_vectors.c.content).limit(_LOOKUP)))
+            if not contents:
+                return
+            yield contents
+            last = contents[-1]
+
+    def count_changes(self, before: int) -> int:
+        with self._reading() as rows:
+            return rows.scalar(sa.select(sa.func.count()).select_from(_changes).where(_changes.c.number < before)) or 0
+
+    def forget_changes(self, before: int) -> int:
+        """Changes under the number ``before``; returns how many. The last one stays: its number is the catalog's."""
+        count, old = 0, sa.select(_changes.c.number).where(_changes.c.number < before).order_by(_changes.c.number)
+        while True:
+            with self._writing() as rows:
+                some = sa.delete(_changes).where(_changes.c.number.in_(old.limit(_LOOKUP)))
+                gone = rows.execute(some).rowcount
+            count += gone
+            if gone < _LOOKUP:
+                return count
 
     # --- connections ---
 
     def _prepare(self, create: bool) -> None:
         if create:
             with self._writing() as rows:
-                if not sa.inspect(rows).has_table("about"):
-                    _schema.create_all(rows)
-                    rows.execute(sa.insert(_about).values(format=FORMAT))
-                    rows.execute(sa.insert(_current).values(row=1, generation=None, live=0))
-                    api = {"number": API, "origin": API_ORIGIN, "root": "", "fingerprint": "", "state": "published"}
-                    rows.execute(sa.insert(_jobs).values(**api, started=time.time()))
+                schema.create(rows, time.time())
         with self._reading() as rows:
-            if not sa.inspect(rows).has_table("about"):
+            if not schema.has_tables(rows):
                 raise CatalogError(_EMPTY.format(self.path.parent))
-            found = rows.scalar(sa.select(_about.c.format))
-        if found != FORMAT:
-            raise CatalogError(f"{self.path} has format {found}; this version of Lookalike reads format {FORMAT}.")
+            found = schema.format_of(rows)
+        schema.migrate(found, self._writing, self.path)
 
     @contextmanager
     def _connected(self) -> Iterator[sa.Connection]:
@@ -442,19 +577,28 @@ def _configure(connection: Any, _: Any) -> None:
 
 
 def _live(job: Job | None = None, *, generation: int | None = None) -> sa.Select[Any]:
-    """The versions that count: added by a published job and removed by none; ``job`` passes for published.
-
-    With ``generation``, jobs after that one pass for not published.
-    """
-    counts = _jobs.c.state == "published"
-    if generation is not None:
-        counts &= _jobs.c.number <= generation
-    if job is not None:
-        counts |= _jobs.c.number == job.number
-    published = sa.select(_jobs.c.number).where(counts)
+    """The versions that count: added by a job that counts and removed by none."""
+    published = _counted(job, generation)
     kept = _items.c.removed_by.is_(None) | _items.c.removed_by.not_in(published)
     added = (_items.c.added_by + 0).in_(published)  # + 0 keeps SQLite from its index: nearly all rows are of published jobs
     return sa.select(_items).where(added & kept)
+
+
+def _counted(job: Job | None = None, generation: int | None = None) -> sa.Select[Any]:
+    """The numbers of jobs that are published; ``job`` passes for published.
+
+    With ``generation``, jobs after that one pass for not published; and if it was rolled back, jobs up to it that were too
+    pass for published: who still searches it sees it whole until the next one is taken up.
+    """
+    counts = _jobs.c.state == PUBLISHED
+    if generation is not None:
+        own = _jobs.alias("own")
+        its_own = sa.select(own.c.state).where(own.c.number == generation).scalar_subquery()
+        counts |= (_jobs.c.state == ROLLED_BACK) & (its_own == ROLLED_BACK)
+        counts &= _jobs.c.number <= generation
+    if job is not None:
+        counts |= _jobs.c.number == job.number
+    return sa.select(_jobs.c.number).where(counts)
 
 
 def _find(rows: sa.Connection, ids: Sequence[str]) -> dict[str, Item]:
@@ -475,15 +619,50 @@ def _graves(rows: sa.Connection, ids: Sequence[str]) -> dict[str, Item]:
     return found
 
 
-def _is_live(rows: sa.Connection, id: str) -> bool:
-    return rows.scalar(_live().with_only_columns(_items.c.key).where(_items.c.id == id)) is not None
+def _edited(edit: Edit, there: Item | None, key: int) -> Item | Refused | None:
+    """What an edit makes of the item that is ``there``; ``key`` is that of the version that comes."""
+    if edit.expected not in (None, there and there.key) or (there is None and not isinstance(edit, Put)):
+        return Refused(edit.id, there)
+    if isinstance(edit, Delete):
+        return None
+    if isinstance(edit, Put):
+        new = edit.item
+        return Item(key, new.id, API_ORIGIN, new.content, new.metadata, new.size, new.mtime_ns, new.path)
+    assert there is not None
+    return replace(there, key=key, origin=API_ORIGIN, metadata=edit.metadata, path="")
 
 
-def _retire(rows: sa.Connection, id: str) -> None:
-    """The service's word counts: void what a running job did to the id, and what the rollback of any job would bring back."""
-    running = sa.select(_jobs.c.number).where(_jobs.c.state == "running")
-    rows.execute(sa.delete(_items).where((_items.c.id == id) & _items.c.added_by.in_(running)))
-    rows.execute(sa.update(_items).where(_items.c.id == id).values(removed_by=API))
+def _write_edits(
+    rows: sa.Connection,
+    results: Sequence[Item | Refused | None],
+    edits: Sequence[Edit],
+    came: Mapping[int, Item],
+    live: Mapping[str, Item],
+) -> None:
+    """Versions before the edits go, new ones come: also those that went at once, whose changes followers will read."""
+    made = [(edit.id, result) for edit, result in zip(edits, results, strict=True) if not isinstance(result, Refused)]
+    _retire(rows, list({id for id, _ in made}))
+    stay = {item.key for item in live.values()}
+    new = [_row(item, API_ORIGIN, API) | {"key": key, "removed_by": None if key in stay else API} for key, item in came.items()]
+    if new:
+        rows.execute(sa.insert(_items), new)
+    if made:
+        rows.execute(sa.insert(_changes), [{"id": id, "key": None if item is None else item.key} for id, item in made])
+
+
+def _last_key(rows: sa.Connection) -> int:
+    """Of all that ever were: keys are given by the catalog's own count, which writing a row raises."""
+    sequence = sa.text("SELECT seq FROM sqlite_sequence WHERE name = 'items'")
+    return int(rows.scalar(sequence) or 0)
+
+
+def _retire(rows: sa.Connection, ids: Sequence[str]) -> None:
+    """The service's word counts: void what a running job did to the ids, and what the rollback of any job would bring back."""
+    running = sa.select(_jobs.c.number).where(_jobs.c.state == RUNNING)
+    for some in batched(ids, _LOOKUP):
+        these = _items.c.id.in_(some)
+        rows.execute(sa.delete(_items).where(these & (_items.c.added_by + 0).in_(running)))
+        rows.execute(sa.update(_items).where(these & _items.c.removed_by.is_distinct_from(API)).values(removed_by=API))
 
 
 def _mark_removed(rows: sa.Connection, job: Job, keys: Sequence[int]) -> None:
@@ -500,9 +679,11 @@ def _staged(rows: sa.Connection, job: Job) -> tuple[int, int]:
 
 
 def _undo(rows: sa.Connection, number: int) -> None:
-    rows.execute(sa.delete(_items).where(_items.c.added_by == number))
+    # What the service took away of a job that was rolled back stays as a grave: its file has not changed since.
+    grave = _items.c.removed_by.is_not_distinct_from(API)
+    rows.execute(sa.delete(_items).where((_items.c.added_by == number) & ~grave))
     rows.execute(sa.update(_items).where(_items.c.removed_by == number).values(removed_by=None))
-    rows.execute(sa.update(_jobs).where(_jobs.c.number == number).values(state="failed", finished=time.time()))
+    rows.execute(sa.update(_jobs).where(_jobs.c.number == number).values(state=FAILED, finished=time.time()))
 
 
 def _add_to_count(rows: sa.Connection, more: int) -> None:
@@ -519,7 +700,7 @@ def _add_vectors(rows: sa.Connection, fingerprint: str, vectors: Mapping[str, np
         rows.execute(insert(_vectors).on_conflict_do_nothing(), values)
 
 
-def _row(item: NewItem, origin: str, job: int) -> dict[str, Any]:
+def _row(item: NewItem | Item, origin: str, job: int) -> dict[str, Any]:
     metadata = json.dumps(item.metadata, ensure_ascii=False)
     return {
         "id": item.id,
@@ -528,19 +709,26 @@ def _row(item: NewItem, origin: str, job: int) -> dict[str, Any]:
         "metadata": metadata,
         "size": item.size,
         "mtime_ns": item.mtime_ns,
+        "path": item.path,
         "added_by": job,
-        "checksum": _checksum(item.id, origin, item.content, metadata),
+        "checksum": _checksum(item.id, origin, item.content, metadata, item.path),
     }
 
 
 def _item(row: Any) -> Item:
-    if _checksum(row.id, row.origin, row.content, row.metadata) != row.checksum:
+    if _checksum(row.id, row.origin, row.content, row.metadata, row.path) != row.checksum:
         raise CatalogError(f"The catalog's row of {row.id!r} is damaged. Restore the collection, or index anew.")
-    return Item(row.key, row.id, row.origin, row.content, json.loads(row.metadata), row.size, row.mtime_ns)
+    return Item(row.key, row.id, row.origin, row.content, json.loads(row.metadata), row.size, row.mtime_ns, row.path)
 
 
-def _checksum(*parts: str) -> int:
+def _checksum(id: str, origin: str, content: str, metadata: str, path: str) -> int:
+    parts = [id, origin, content, metadata, *([path] if path else [])]  # without one as in format 1, which had none
     return zlib.crc32("\0".join(parts).encode())
+
+
+def content_of(vector: np.ndarray) -> str:
+    """The content of an item that came as a bare vector [dim]."""
+    return BARE + hashlib.sha256(np.ascontiguousarray(vector, np.float32).tobytes()).hexdigest()
 
 
 def _last_change(rows: sa.Connection) -> int:

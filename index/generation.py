@@ -4,6 +4,7 @@
 """
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -41,6 +42,16 @@ def read(collection: Path, number: int) -> Generation:
         return Generation.model_validate_json(place.read_bytes())
     except (OSError, ValidationError) as error:
         raise GenerationError(f"{place} cannot be read. Run `lookalike index` again to build a new generation.") from error
+
+
+def readable(collection: Path) -> list[Generation]:
+    """Those that are on disk and can be read, from the oldest to the newest, published or not."""
+    numbers = sorted(int(file.stem) for file in (collection / "generations").glob("*.json") if file.stem.isdigit())
+    found = []
+    for number in numbers:
+        with suppress(GenerationError):
+            found.append(read(collection, number))
+    return found
 
 
 def write(collection: Path, generation: Generation) -> None:

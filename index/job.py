@@ -5,12 +5,10 @@ was committed; search sees either the state before or the state after, never one
 """
 
 import errno
-import fcntl
 import hashlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from os import cpu_count
 from pathlib import Path
@@ -29,8 +27,10 @@ from . import blobs
 from . import segment as segments
 from .catalog import API_ORIGIN, Catalog, Fault, Item, Job, Known, NewItem, batched
 from .gallery import Entry, Unreadable, scan
+from .garbage import sweep
+from .lock import only_job
 from .planner import Aim
-from .publish import current, publish, sweep
+from .publish import current, publish
 
 BATCH = 128  # files a commit
 MAX_FILE = 256 * 2**20  # bytes
@@ -95,8 +95,8 @@ def run(
     """Bring ``collection`` in line with ``gallery`` and publish. ``aim``: what approximate search is to keep; ``advance`` hears
     of every file that is done.
 
-    Raises ``JobError``, ``GalleryError``, ``BundleError`` or ``CatalogError``; search then goes on as it was, and the next
-    run takes up what this one encoded.
+    Raises ``JobError``, ``Busy``, ``GalleryError``, ``BundleError`` or ``CatalogError``; search then goes on as it was, and the
+    next run takes up what this one encoded.
     """
     root, place = gallery.resolve(), collection.resolve()
     _check(gallery, root, place, origin, bundle, encoder)
@@ -104,7 +104,7 @@ def run(
         for folder in (place, place / "bundles", place / "generations", place / "segments"):
             folder.mkdir(parents=True, exist_ok=True)
         bundles.sync(place)
-        with _only_job(place):
+        with only_job(place):
             catalog = Catalog(place, create=True)
             try:
                 keep_bundle(bundle, place)
@@ -276,7 +276,8 @@ class _Run:
                 touched.append((item.key, entry.size, entry.mtime_ns))
             else:
                 replaces = None if item is None else item.key
-                items.append(NewItem(entry.id, reading.content, entry.metadata, entry.size, entry.mtime_ns, replaces))
+                new = NewItem(entry.id, reading.content, entry.metadata, entry.size, entry.mtime_ns, replaces=replaces)
+                items.append(new)
         return items, touched
 
     def _keep_last_good(self, fault: Fault, known: Known) -> None:
@@ -349,17 +350,6 @@ _CLAIMED = (
     "The id belongs to the gallery {0} already. Rename one of the two files; or, if it is the same gallery at another place, "
     "run with --origin {0}"
 )
-
-
-@contextmanager
-def _only_job(collection: Path) -> Iterator[None]:
-    """One job at a time; the lock falls with its process, however that ends."""
-    with (collection / "job.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise JobError(f"Another job is working on {collection}. Wait for it to end, then run again.") from error
-        yield
 
 
 def _same_file(known: Item | Fault, entry: Entry) -> bool:

@@ -1,37 +1,48 @@
-"""What a job staged in, a new current generation out; and what no generation needs any more off the disk.
+"""What a job staged in, a new current generation out.
 
 A generation has two segments at most: a base, and what came since. More would cost every search; the second one is
 written anew each time and stays small beside the base, because a tenth of change makes a new base.
 """
 
-import shutil
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
+from model import Failure
 from model.encoder import Encoder
 
-from . import blobs
 from . import generation as generations
 from . import segment as segments
-from .catalog import Catalog, Job
+from .catalog import BARE, Catalog, Item, Job
 from .generation import Generation, GenerationError
 from .planner import Aim
 from .segment import EXACT, SegmentError
 
 MERGE_ABOVE = 0.1  # share of rows that are new or dead
-KEPT = 2  # generations: the current one, and the one before for servers that have not followed yet
 
 
-def publish(catalog: Catalog, collection: Path, job: Job, encoder: Encoder, bundle: str, aim: Aim = EXACT) -> tuple[int, int]:
+class PublishError(Failure):
+    """What a job staged cannot be published; the message says what to do. Search goes on as it was."""
+
+
+def publish(
+    catalog: Catalog,
+    collection: Path,
+    job: Job,
+    encoder: Encoder,
+    bundle: str,
+    aim: Aim = EXACT,
+    *,
+    drop_vector_only: bool = False,
+) -> tuple[int, int]:
     """Make what the job staged visible, with a new generation where anything came or went. Returns items added, removed.
 
     ``bundle``: digest of its bundle.json. Another one, though its vectors are the same, is a new generation too: so servers
     take up its calibration. ``aim``: what the indexes of segments are made for; others are made anew.
+    ``drop_vector_only``: see ``leave_behind``. Raises ``PublishError``.
     """
     state = catalog.state()  # before the keys are read: a change in between is then followed once more, not lost
-    pending = [item.key for item in catalog.pending(job.fingerprint, job)]
+    pending = [item.key for item in leave_behind(catalog, job, drop_vector_only)]
     keys = np.setdiff1d(catalog.live_keys(job=job), np.array(pending, np.int64))
     previous = current(catalog, collection)
     stored = _stored(collection, previous, encoder, aim)
@@ -55,6 +66,24 @@ def publish(catalog: Catalog, collection: Path, job: Job, encoder: Encoder, bund
     return catalog.publish(job, job.number)
 
 
+def leave_behind(catalog: Catalog, job: Job, drop: bool) -> list[Item]:
+    """Returns the items that are pending, but for those that came as bare vectors of another bundle: these cannot follow.
+
+    With ``drop`` the job removes them, as it removes others. Without, raises ``PublishError`` where there are any. A job does
+    well to ask before it encodes; ``publish`` asks again, for those that came meanwhile.
+    """
+    pending = catalog.pending(job.fingerprint, job)
+    behind = [item for item in pending if item.content.startswith(BARE)]
+    if behind and not drop:
+        raise PublishError(
+            f"{len(behind):,} items came as vectors without a picture, e.g. {behind[0].id!r}: they cannot be encoded with "
+            "another bundle. Delete them, or run again with --drop-vector-only."
+        )
+    if behind:
+        catalog.remove(job, [item.key for item in behind], [])
+    return [item for item in pending if not item.content.startswith(BARE)]
+
+
 def plan(stored: dict[str, np.ndarray], keys: np.ndarray) -> tuple[list[str], np.ndarray]:
     """Segments' names and keys, base first, and the keys to hold → which segments stay, and the keys of a new one."""
     nothing = np.empty(0, np.int64)
@@ -74,27 +103,6 @@ def current(catalog: Catalog, collection: Path) -> Generation | None:
         return None if number is None else generations.read(collection, number)
     except GenerationError:
         return None
-
-
-def sweep(catalog: Catalog, collection: Path) -> None:
-    """Remove what jobs that died left behind, and generations that are past. The caller holds the collection's job lock."""
-    newest = catalog.state().generation or 0  # those above were never published
-    numbers = [int(file.stem) for file in (collection / "generations").glob("*.json") if file.stem.isdigit()]
-    kept = []
-    for number in sorted((number for number in numbers if number <= newest), reverse=True)[:KEPT]:
-        with suppress(GenerationError):
-            kept.append(generations.read(collection, number))
-    _keep_only(collection / "generations", {f"{generation.number}.json" for generation in kept})
-    _keep_only(collection / "segments", {name for generation in kept for name in generation.segments})
-    for draft in (collection / "bundles").glob(".*"):
-        shutil.rmtree(draft)
-    blobs.sweep(collection)
-
-
-def _keep_only(folder: Path, names: set[str]) -> None:
-    for path in folder.glob("*"):
-        if path.name not in names:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def _stored(collection: Path, previous: Generation | None, encoder: Encoder, aim: Aim) -> dict[str, np.ndarray] | None:

@@ -135,6 +135,14 @@ def open(folder: Path, fingerprint: str) -> Segment:
     return Segment(keys, vectors, lambda: metadata, folder.name, index)
 
 
+def keys(folder: Path) -> np.ndarray:
+    """int64 [N], alone. Raises ``SegmentError``."""
+    try:
+        return np.fromfile(folder / "keys.i64", np.int64)
+    except OSError as error:
+        raise _damaged(folder, error) from error
+
+
 def worth(folder: Path) -> Worth:
     """What the segment's index is worth. Raises ``SegmentError``."""
     return _manifest(folder).index

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import sqlalchemy as sa
 
-from index.catalog import API_ORIGIN, FILE, Catalog, CatalogError, Fault, Known, NewItem, State
+from index.catalog import API_ORIGIN, FILE, Catalog, CatalogError, Delete, Fault, Known, NewItem, Patch, Put, Refused, State
 
 F, G = "f" * 64, "g" * 64
 VECTOR = np.arange(4, dtype=np.float32)
@@ -20,7 +20,7 @@ def catalog(tmp_path):
 
 
 def new(id: str, content: str = "a", replaces: int | None = None, **metadata) -> NewItem:
-    return NewItem(id, content, metadata, 1, 1, replaces)
+    return NewItem(id, content, metadata, 1, 1, replaces=replaces)
 
 
 def begin(catalog, origin="gallery", root="/pictures"):
@@ -254,6 +254,69 @@ def test_lost_are_those_neither_changed_nor_renamed(catalog):
     assert catalog.lost(job) == 1
 
 
+# --- edits: many at once, each only if what is there is what was expected ---
+
+
+def test_edits_are_made_in_their_order(catalog):
+    index(catalog, new("file", "f"), new("other", "o"))
+    edits = [
+        Put(new("x", "first"), VECTOR),
+        Put(new("x", "second"), VECTOR),
+        Patch("x", {"name": "bear"}),
+        Patch("file", {"name": "fox"}),
+        Delete("other"),
+        Delete("other"),
+        Put(new("y"), VECTOR),
+        Delete("y"),
+        Patch("y", {}),
+    ]
+    first, second, patched, taken, *rest = catalog.apply(edits, F)
+    assert rest[0] is None
+    assert rest[1] == Refused("other", None)
+    assert (rest[2].content, rest[3], rest[4]) == ("a", None, Refused("y", None))
+    assert (first.content, second.content, patched.content, patched.metadata) == ("first", "second", "second", {"name": "bear"})
+    assert (taken.content, taken.origin, taken.metadata) == ("f", API_ORIGIN, {"name": "fox"})
+    assert contents(catalog) == {"x": "second", "file": "f"}
+    assert catalog.find(["x", "file"]) == {"x": patched, "file": taken}
+    log = [(change.id, change.key) for change in catalog.changes(0)]
+    ids = ["x", "x", "x", "file", "other", "y", "y"]
+    assert log == list(zip(ids, [first.key, second.key, patched.key, taken.key, None, rest[2].key, None], strict=True))
+    assert set(catalog.look_up(["file", "other"]).graves) == {"file", "other"}
+
+
+def test_keys_of_edits_are_never_used_again(catalog):
+    index(catalog, new("a"))
+    (item,) = catalog.apply([Put(new("x"), VECTOR)], F)
+    job = begin(catalog)
+    stage(catalog, job, new("b"))
+    (staged,) = set(catalog.live_keys(job=job)) - set(catalog.live_keys())
+    begin(catalog)  # undoes it
+    (again,) = catalog.apply([Put(new("y"), VECTOR)], F)
+    assert item.key < staged < again.key
+
+
+def test_an_edit_of_another_version_is_refused(catalog):
+    item = put(catalog, "x")
+    newer = put(catalog, "x", "newer")
+    late = item.key
+    edits = [Put(new("x"), VECTOR, late), Patch("x", {}, late), Delete("x", late), Put(new("y", "unseen"), VECTOR, late)]
+    assert catalog.apply(edits, F) == [Refused("x", newer)] * 3 + [Refused("y", None)]
+    assert contents(catalog) == {"x": "newer"}
+    assert catalog.state().change == 2
+    assert catalog.without_vector(["unseen"], F) == {"unseen"}
+    patched, gone = catalog.apply([Patch("x", {"n": 1}, newer.key), Delete("x", newer.key)], F)
+    assert gone == Refused("x", patched)
+    assert catalog.apply([Delete("x", patched.key)], F) == [None]
+
+
+def test_a_patch_keeps_content_and_vector(catalog):
+    put(catalog, "x", "bear")
+    (patched,) = catalog.apply([Patch("x", {"name": "bear"})], G)
+    assert catalog.pending(F) == []
+    ((item, vector),) = catalog.vectors([patched.key], F, 4)
+    assert (item, vector.tolist()) == (patched, VECTOR.tolist())
+
+
 # --- laws 4 and 6: followers ---
 
 
@@ -329,7 +392,7 @@ def test_there_is_no_collection_yet(tmp_path):
 
 def test_a_newer_format_is_told(catalog, tmp_path):
     _sql(catalog, "UPDATE about SET format = 99")
-    with pytest.raises(CatalogError, match="has format 99; this version of Lookalike reads format 1"):
+    with pytest.raises(CatalogError, match="has format 99; this version of Lookalike reads formats up to 2"):
         Catalog(tmp_path / "collection")
 
 

@@ -14,6 +14,7 @@ from index import planner
 from index.catalog import Catalog, CatalogError
 from index.gallery import GalleryError
 from index.job import JobError
+from index.lock import Busy
 from index.planner import Aim
 from model import Failure
 from model import bundle as bundles
@@ -655,7 +656,7 @@ def test_a_second_job_is_refused_while_one_runs(shop):
     refused = []
 
     def meanwhile():
-        with pytest.raises(JobError, match="Another job is working") as error:
+        with pytest.raises(Busy, match="Another job is working") as error:
             shop.index()
         refused.append(error)
 
