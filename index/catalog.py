@@ -60,6 +60,7 @@ _items = sa.Table(
     sa.Column("metadata", sa.Text, nullable=False),
     sa.Column("size", sa.Integer, nullable=False),
     sa.Column("mtime_ns", sa.Integer, nullable=False),
+    sa.Column("path", sa.Text, nullable=False, server_default=""),
     sa.Column("added_by", sa.Integer, nullable=False, index=True),
     sa.Column("removed_by", sa.Integer, index=True),
     sa.Column("checksum", sa.Integer, nullable=False),
@@ -101,7 +102,8 @@ class CatalogError(Failure):
 
 @dataclass(frozen=True)
 class Item:
-    """One version of an item. ``content`` is the SHA-256 of the file's bytes."""
+    """One version of an item. ``content`` is the SHA-256 of the file's bytes; ``path``: where these lie for the item's source,
+    "" where that is its id."""
 
     key: int
     id: str
@@ -110,6 +112,7 @@ class Item:
     metadata: dict[str, Any]
     size: int
     mtime_ns: int
+    path: str = ""
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,7 @@ class NewItem:
     metadata: dict[str, Any]
     size: int
     mtime_ns: int
+    path: str = ""
     replaces: int | None = None  # the key of the version that it takes the place of
 
 
@@ -279,12 +283,11 @@ class Catalog:
         with self._reading() as rows:
             return {row.id: Fault(row.id, row.reason, row.size, row.mtime_ns) for row in rows.execute(query)}
 
-    def root(self, origin: str) -> Path | None:
-        """The folder where an origin's files lay when a job last published it."""
+    def root(self, origin: str) -> str | None:
+        """The folder, or its URL, where an origin's files lay when a job last published it."""
         published = sa.select(_jobs.c.root).where((_jobs.c.origin == origin) & (_jobs.c.state == "published"))
         with self._reading() as rows:
-            root = rows.scalar(published.order_by(_jobs.c.number.desc()).limit(1))
-        return None if root is None else Path(root)
+            return rows.scalar(published.order_by(_jobs.c.number.desc()).limit(1))
 
     # --- what the service changes ---
 
@@ -297,7 +300,7 @@ class Catalog:
             key = _inserted(rows, sa.insert(_items).values(_row(new, API_ORIGIN, API)))
             rows.execute(sa.insert(_changes).values(id=new.id, key=key))
             _add_to_count(rows, 0 if replaced else 1)
-        return Item(key, new.id, API_ORIGIN, new.content, new.metadata, new.size, new.mtime_ns)
+        return Item(key, new.id, API_ORIGIN, new.content, new.metadata, new.size, new.mtime_ns, new.path)
 
     def delete(self, id: str) -> bool:
         """False when there is no such item. Its file's next version in a gallery comes back, the same one does not."""
@@ -318,12 +321,12 @@ class Catalog:
 
     # --- what a job changes ---
 
-    def begin(self, origin: str, root: Path, fingerprint: str) -> Job:
+    def begin(self, origin: str, root: str, fingerprint: str) -> Job:
         """Start a job; the caller holds the collection's job lock, so any other that still runs is dead and is undone."""
         with self._writing() as rows:
             for number in rows.scalars(sa.select(_jobs.c.number).where(_jobs.c.state == "running")).all():
                 _undo(rows, number)
-            row = {"origin": origin, "root": str(root), "fingerprint": fingerprint, "state": "running", "started": time.time()}
+            row = {"origin": origin, "root": root, "fingerprint": fingerprint, "state": "running", "started": time.time()}
             return Job(_inserted(rows, sa.insert(_jobs).values(row)), origin, fingerprint)
 
     def stage(
@@ -528,15 +531,16 @@ def _row(item: NewItem, origin: str, job: int) -> dict[str, Any]:
         "metadata": metadata,
         "size": item.size,
         "mtime_ns": item.mtime_ns,
+        "path": item.path,
         "added_by": job,
-        "checksum": _checksum(item.id, origin, item.content, metadata),
+        "checksum": _checksum(item.id, origin, item.content, metadata, *filter(None, [item.path])),
     }
 
 
 def _item(row: Any) -> Item:
-    if _checksum(row.id, row.origin, row.content, row.metadata) != row.checksum:
+    if _checksum(row.id, row.origin, row.content, row.metadata, *filter(None, [row.path])) != row.checksum:
         raise CatalogError(f"The catalog's row of {row.id!r} is damaged. Restore the collection, or index anew.")
-    return Item(row.key, row.id, row.origin, row.content, json.loads(row.metadata), row.size, row.mtime_ns)
+    return Item(row.key, row.id, row.origin, row.content, json.loads(row.metadata), row.size, row.mtime_ns, row.path)
 
 
 def _checksum(*parts: str) -> int:
