@@ -321,12 +321,12 @@ class Catalog:
 
     # --- what a job changes ---
 
-    def begin(self, origin: str, root: str, fingerprint: str) -> Job:
+    def begin(self, origin: str, root: str | Path, fingerprint: str) -> Job:
         """Start a job; the caller holds the collection's job lock, so any other that still runs is dead and is undone."""
         with self._writing() as rows:
             for number in rows.scalars(sa.select(_jobs.c.number).where(_jobs.c.state == "running")).all():
                 _undo(rows, number)
-            row = {"origin": origin, "root": root, "fingerprint": fingerprint, "state": "running", "started": time.time()}
+            row = {"origin": origin, "root": str(root), "fingerprint": fingerprint, "state": "running", "started": time.time()}
             return Job(_inserted(rows, sa.insert(_jobs).values(row)), origin, fingerprint)
 
     def stage(
