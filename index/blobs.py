@@ -1,7 +1,6 @@
 """An item in, the bytes of its picture out; and the store of pictures that came through the service.
 
-A path on disk is made from a content hash, or from an id that a scan of the gallery found there: never from an id that a
-request brought.
+A path on disk is made from a content hash, or from what a job found in its gallery: never from an id that a request brought.
 """
 
 import os
@@ -12,6 +11,7 @@ from uuid import uuid4
 from model.bundle import sync
 
 from .catalog import API_ORIGIN, Catalog, Item
+from .gallery import ReadError, files
 
 _DRAFT_LIVES = 24 * 3600  # seconds: an older draft is of a process that died
 
@@ -35,16 +35,13 @@ def write(collection: Path, content: str, data: bytes) -> None:
 
 def read(collection: Path, catalog: Catalog, item: Item) -> bytes | None:
     """The picture's bytes as they are now, or None where the file is not to be had."""
-    if item.origin == API_ORIGIN:
-        path = _path(collection, item.content)
-    else:
-        root = catalog.root(item.origin)
-        if root is None:
-            return None
-        path = root / item.id
+    root = str(collection / "blobs") if item.origin == API_ORIGIN else catalog.root(item.origin)
+    if root is None:
+        return None
+    path = item.content if item.origin == API_ORIGIN else item.path or item.id
     try:
-        return path.read_bytes() if path.is_file() else None  # reading a pipe would wait for ever
-    except OSError:
+        return files.read(root, path, pauses=())  # who asks is waiting
+    except ReadError:
         return None
 
 

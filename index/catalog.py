@@ -290,12 +290,11 @@ class Catalog:
                 for row in rows.execute(query.order_by(_jobs.c.number))
             }
 
-    def root(self, origin: str) -> Path | None:
-        """The folder where an origin's files lay when a job last published it."""
+    def root(self, origin: str) -> str | None:
+        """The folder, or its URL, where an origin's files lay when a job last published it."""
         published = sa.select(_jobs.c.root).where((_jobs.c.origin == origin) & (_jobs.c.state == PUBLISHED))
         with self._reading() as rows:
-            root = rows.scalar(published.order_by(_jobs.c.number.desc()).limit(1))
-        return None if root is None else Path(root)
+            return rows.scalar(published.order_by(_jobs.c.number.desc()).limit(1))
 
     # --- what the service changes ---
 
@@ -346,7 +345,7 @@ class Catalog:
 
     # --- what a job changes ---
 
-    def begin(self, origin: str, root: Path, fingerprint: str) -> Job:
+    def begin(self, origin: str, root: str | Path, fingerprint: str) -> Job:
         """Start a job; the caller holds the collection's job lock, so any other that still runs is dead and is undone.
 
         So are those that were rolled back: there is no way forward to them any more.

@@ -24,15 +24,17 @@ from model.encoder import Encoder
 from model.image import ImageError
 
 from . import blobs
+from . import gallery as galleries
 from . import segment as segments
 from .catalog import API_ORIGIN, Catalog, Fault, Item, Job, Known, NewItem, batched
-from .gallery import Entry, Unreadable, scan
+from .gallery import Entry, Gallery, ReadError, Unreadable, files
 from .garbage import sweep
 from .lock import only_job
 from .planner import Aim
 from .publish import current, publish
 
 BATCH = 128  # files a commit
+READERS = 8  # files that are read together: from a network, most of the time goes by in waiting
 MAX_FILE = 256 * 2**20  # bytes
 SHRINK_LIMIT = 0.2  # share of the items that may vanish at once, unless told so
 SHRINK_FROM = 20  # items: below, only the loss of all of them is taken for an unmounted disk
@@ -82,7 +84,7 @@ class _Batch:
 
 
 def run(
-    gallery: Path,
+    gallery: Gallery | Path | str,
     bundle: Bundle,
     encoder: Encoder,
     collection: Path,
@@ -98,8 +100,9 @@ def run(
     Raises ``JobError``, ``Busy``, ``GalleryError``, ``BundleError`` or ``CatalogError``; search then goes on as it was, and the
     next run takes up what this one encoded.
     """
-    root, place = gallery.resolve(), collection.resolve()
-    _check(gallery, root, place, origin, bundle, encoder)
+    source = galleries.open(gallery) if isinstance(gallery, str | Path) else gallery
+    place = collection.resolve()
+    _check(source, place, origin, bundle, encoder)
     try:
         for folder in (place, place / "bundles", place / "generations", place / "segments"):
             folder.mkdir(parents=True, exist_ok=True)
@@ -108,8 +111,8 @@ def run(
             catalog = Catalog(place, create=True)
             try:
                 keep_bundle(bundle, place)
-                job = catalog.begin(origin or str(root), root, bundle.fingerprint)
-                return _Run(catalog, place, job, root, encoder, allow_shrink, aim, advance).run()
+                job = catalog.begin(origin or source.name, source.root, bundle.fingerprint)
+                return _Run(catalog, place, job, source, encoder, allow_shrink, aim, advance).run()
             finally:
                 catalog.close()
     except OSError as error:
@@ -145,17 +148,15 @@ def _held(place: Path) -> Manifest | None:
         return None
 
 
-def _check(gallery: Path, root: Path, collection: Path, origin: str | None, bundle: Bundle, encoder: Encoder) -> None:
+def _check(gallery: Gallery, collection: Path, origin: str | None, bundle: Bundle, encoder: Encoder) -> None:
     if encoder.fingerprint != bundle.fingerprint:
         raise JobError("The encoder is of another bundle than the one given. Open it from that bundle.")
-    if not root.is_dir():
-        raise JobError(f"{gallery} is not a folder. Give the folder that holds the pictures.")
     if origin == API_ORIGIN:
         raise JobError(f"The origin {API_ORIGIN!r} stands for what comes through the service. Choose another name.")
-    if root.is_relative_to(collection):
-        raise JobError(f"{gallery} lies in the collection itself. Keep the pictures outside of it.")
+    if Path(gallery.name).is_relative_to(collection):
+        raise JobError(f"{gallery.name} lies in the collection itself. Keep the pictures outside of it.")
     try:
-        str(root).encode()
+        gallery.name.encode()
     except UnicodeEncodeError as error:
         raise JobError("The path of the gallery is not UTF-8. Rename the folder.") from error
 
@@ -166,23 +167,23 @@ class _Run:
         catalog: Catalog,
         collection: Path,
         job: Job,
-        root: Path,
+        gallery: Gallery,
         encoder: Encoder,
         allow_shrink: bool,
         aim: Aim,
         advance: Callable[[int], None],
     ) -> None:
-        self.catalog, self.collection, self.job, self.root = catalog, collection, job, root
+        self.catalog, self.collection, self.job, self.gallery = catalog, collection, job, gallery
         self.encoder, self.allow_shrink, self.aim, self.advance = encoder, allow_shrink, aim, advance
         self.report = Report()
         self.quarantine = catalog.quarantined(job.origin)
         self.seen: list[int] = []  # keys whose files are still there
-        self.pool = ThreadPoolExecutor(cpu_count())
+        self.pool = ThreadPoolExecutor(max(READERS, cpu_count() or 1))
 
     def run(self) -> Report:
         try:
             sweep(self.catalog, self.collection)
-            for batch in _one_ahead(self._take_up(files) for files in batched(scan(self.root, self.collection), BATCH)):
+            for batch in _one_ahead(self._take_up(files) for files in batched(self.gallery.scan(self.collection), BATCH)):
                 self._commit(batch)
             self._remove_unseen()
             self._encode_pending(published=False)
@@ -239,14 +240,14 @@ class _Run:
     def _read(self, entry: Entry) -> _Reading | Fault:
         """Runs in a thread of the pool. Whatever happens to the file after ``entry`` was taken, the next run reads it again."""
         try:
-            data = entry.path.read_bytes()
+            data = files.read(self.gallery.root, entry.path or entry.id)
             content = hashlib.sha256(data).hexdigest()
             lacks = self.catalog.without_vector([content], self.job.fingerprint)
             return _Reading(entry, content, self.encoder.transform(data) if lacks else None)
         except ImageError as error:
             return Fault(entry.id, str(error), entry.size, entry.mtime_ns)
-        except OSError as error:
-            return Fault(entry.id, f"The file cannot be read ({error.strerror}).")
+        except ReadError as error:
+            return Fault(entry.id, str(error))
 
     # --- commit ---
 
@@ -271,13 +272,13 @@ class _Run:
             if item is None and grave is not None and grave.content == reading.content:
                 self.report.kept_deleted += 1
                 touched.append((grave.key, entry.size, entry.mtime_ns))
-            elif item is not None and (item.content, item.metadata) == (reading.content, entry.metadata):
+            elif item is not None and _as_read(item, reading):
                 self.report.unchanged += 1
                 touched.append((item.key, entry.size, entry.mtime_ns))
             else:
                 replaces = None if item is None else item.key
-                new = NewItem(entry.id, reading.content, entry.metadata, entry.size, entry.mtime_ns, replaces=replaces)
-                items.append(new)
+                told = entry.metadata, entry.size, entry.mtime_ns, entry.path
+                items.append(NewItem(entry.id, reading.content, *told, replaces))
         return items, touched
 
     def _keep_last_good(self, fault: Fault, known: Known) -> None:
@@ -304,7 +305,7 @@ class _Run:
         self.catalog.remove(self.job, gone, healed)
         if self._too_many(len(gone), len(live)) and self._too_many(lost := self.catalog.lost(self.job), len(live)):
             raise JobError(
-                f"{lost:,} of the {len(live):,} items of {self.root} are gone. Is its disk mounted? "
+                f"{lost:,} of the {len(live):,} items of {self.gallery.name} are gone. Is its disk mounted? "
                 "If they are meant to go, run again with --allow-shrink."
             )
 
@@ -353,7 +354,13 @@ _CLAIMED = (
 
 
 def _same_file(known: Item | Fault, entry: Entry) -> bool:
-    return (known.size, known.mtime_ns) == (entry.size, entry.mtime_ns)
+    moved = isinstance(known, Item) and known.path != entry.path
+    return not moved and (known.size, known.mtime_ns) == (entry.size, entry.mtime_ns)
+
+
+def _as_read(item: Item, reading: _Reading) -> bool:
+    entry = reading.entry
+    return (item.content, item.metadata, item.path) == (reading.content, entry.metadata, entry.path)
 
 
 def _one_ahead(batches: Iterable[_Batch]) -> Iterator[_Batch]:

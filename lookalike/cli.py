@@ -304,7 +304,9 @@ def bundle(
 
 @app.command()
 def index(
-    gallery: Annotated[Path, typer.Argument(help="Folder of pictures; a labels.csv in it gives metadata.")],
+    gallery: Annotated[
+        str, typer.Argument(help="Folder of pictures, a .csv, .jsonl or .parquet list of them, or the URL of one of these.")
+    ],
     bundle: Annotated[Path, typer.Option(help="Folder of a bundle.")],
     to: Annotated[Path, typer.Option(help="Folder of the collection; made when missing.")],
     origin: Annotated[str | None, typer.Option(help="Name of the gallery, if its path may change.")] = None,
@@ -317,7 +319,7 @@ def index(
     precision: Precision = "f32",
     as_json: Json = False,
 ) -> None:
-    """Bring a collection in line with a folder of pictures; only what changed is encoded."""
+    """Bring a collection in line with a gallery; only what changed is encoded."""
     report = _index(gallery, bundle, to, origin, allow_shrink, runtime, precision, recall, memory)
     _result(as_json, report.__dict__, lambda: display.report(console, report))
 
@@ -510,7 +512,7 @@ def _splitting(proportions: str | None, seed: int | None) -> Any:
 
 
 def _index(
-    gallery: Path,
+    gallery: Path | str,
     bundle: Path,
     to: Path,
     origin: str | None = None,
@@ -520,18 +522,19 @@ def _index(
     recall: float = RECALL,
     memory: float | None = None,
 ) -> Any:
-    from index.gallery import count
+    from index.gallery import open as open_gallery
     from index.job import run
     from index.planner import Aim
     from model.bundle import load
     from model.encoder import open_encoder
 
     opened = load(bundle)
+    source = open_gallery(gallery)
     encoder = open_encoder(opened, runtime, precision)
     with display.progress(console) as progress:
-        task = progress.add_task("Indexing", total=count(gallery))
+        task = progress.add_task("Indexing", total=source.count())
         return run(
-            gallery,
+            source,
             opened,
             encoder,
             to,

@@ -7,8 +7,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from index.gallery import Entry, GalleryError, Unreadable, count, scan
+from index import gallery
+from index.gallery import Entry, GalleryError, Unreadable
 from model.image import SUFFIXES
+
+
+def scan(root: Path, skip: Path | None = None):
+    return gallery.open(root).scan(skip)
+
+
+def count(root: Path, skip: Path | None = None) -> int | None:
+    return gallery.open(root).count(skip)
 
 
 def touch(root: Path, *names: str) -> None:
@@ -30,7 +39,7 @@ def test_the_id_is_the_path_below_the_gallery(tmp_path):
     assert ids(tmp_path) == ["b.png", "a/x.JPEG", "a/b/y.webp"]
     entry = next(iter(scan(tmp_path)))
     stat = (tmp_path / "b.png").stat()
-    assert entry == Entry("b.png", tmp_path / "b.png", 1, stat.st_mtime_ns, {})
+    assert entry == Entry("b.png", 1, stat.st_mtime_ns, {}, "")
 
 
 def test_what_is_hidden_or_no_picture_is_passed_over(tmp_path):
@@ -51,16 +60,16 @@ def test_the_collection_in_the_gallery_is_passed_over(tmp_path):
 
 def test_links(tmp_path):
     touch(tmp_path / "elsewhere", "a.png")
-    gallery = tmp_path / "gallery"
-    gallery.mkdir()
-    (gallery / "file.png").symlink_to(tmp_path / "elsewhere" / "a.png")
-    (gallery / "folder").symlink_to(tmp_path / "elsewhere")
-    (gallery / "up").symlink_to(gallery)
-    (gallery / "nowhere.png").symlink_to("gone.png")
-    (gallery / "loop.png").symlink_to("loop.png")
-    assert ids(gallery) == ["file.png", "loop.png", "nowhere.png"]
-    assert set(unreadable(gallery)) == {"loop.png", "nowhere.png"}
-    assert "No such file" in unreadable(gallery)["nowhere.png"]
+    root = tmp_path / "gallery"
+    root.mkdir()
+    (root / "file.png").symlink_to(tmp_path / "elsewhere" / "a.png")
+    (root / "folder").symlink_to(tmp_path / "elsewhere")
+    (root / "up").symlink_to(root)
+    (root / "nowhere.png").symlink_to("gone.png")
+    (root / "loop.png").symlink_to("loop.png")
+    assert ids(root) == ["file.png", "loop.png", "nowhere.png"]
+    assert set(unreadable(root)) == {"loop.png", "nowhere.png"}
+    assert "No such file" in unreadable(root)["nowhere.png"]
 
 
 def test_a_pipe_is_not_opened(tmp_path):
@@ -93,12 +102,23 @@ def test_a_folder_that_cannot_be_listed_is_named(tmp_path):
 
 
 def test_a_gallery_that_is_not_there(tmp_path):
+    (tmp_path / "file").touch()
     for root in (tmp_path / "none", tmp_path / "file"):
-        (tmp_path / "file").touch()
+        with pytest.raises(GalleryError, match="is not a folder, nor a list"):
+            gallery.open(root)
+    (tmp_path / "gone").mkdir()
+    found = gallery.open(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    for look in (found.count, lambda: next(found.scan())):
         with pytest.raises(GalleryError, match="cannot be read"):
-            ids(root)
-        with pytest.raises(GalleryError, match="cannot be read"):
-            count(root)
+            look()
+
+
+def test_names_that_look_alike_are_names_of_their_own(tmp_path):
+    """No folding of case, no normalising: NFC and NFD are two names."""
+    names = ["A.png", "a b.png", "a.PNG", "a.png", "e\u0301.png", "\u00e9.png", "n" * 251 + ".png"]
+    touch(tmp_path, *names)
+    assert ids(tmp_path) == sorted(names)
 
 
 def test_labels_give_metadata(tmp_path):

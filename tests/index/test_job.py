@@ -688,7 +688,7 @@ def test_a_gallery_in_its_collection_is_refused(shop, place):
 
 
 def test_what_is_not_a_gallery(shop):
-    with pytest.raises(JobError, match="is not a folder"):
+    with pytest.raises(GalleryError, match="is not a folder"):
         shop.index(shop.folder / "none")
     with pytest.raises(JobError, match="'api' stands for what comes through the service"):
         shop.index(origin="api")

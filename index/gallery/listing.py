@@ -1,0 +1,143 @@
+"""A list of pictures in, a CSV, JSONL or Parquet file here or at a URL; its rows out as a gallery's entries.
+
+Column ``path``: where a picture lies, below the list's folder, absolute, or a URL. ``id``: a stable name, by default the path.
+With ``size`` and one of ``mtime`` and ``etag``, these are believed and no file is touched before it is read. Every other
+column is metadata. A list is read row by row, twice: once to see that all of it can be read and no id stands in it twice.
+"""
+
+from array import array
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from . import files, rows
+from .entry import Entry, GalleryError, Metadata, ReadError, Unreachable, Unreadable, stamp
+from .rows import Row
+
+SUFFIXES = (".csv", ".jsonl", ".parquet")
+READERS = 8  # files that are looked at together: most of the time goes by in waiting for answers
+_PORTION = 128  # rows
+
+
+@dataclass(frozen=True)
+class _Line:
+    """A row that names an item. ``told``: size and what stands for its time, None where the file has to be asked."""
+
+    number: int
+    id: str
+    path: str
+    metadata: Metadata
+    told: tuple[int, int] | None
+
+
+class Listing:
+    """``name`` is the list's own canonical path or URL, ``root`` its folder."""
+
+    def __init__(self, place: str) -> None:
+        if files.is_url(place):
+            system, path = files.system(place)
+            self.name = str(system.unstrip_protocol(path))
+            self._draft = TemporaryDirectory(prefix="lookalike-")  # lives as long as this object
+            self._file = Path(self._draft.name) / "list"
+            _fetch(system, path, self._file, self.name)
+        else:
+            # A link to tonight's list keeps its own name: it stays the same gallery.
+            self._file = Path(place).parent.resolve() / Path(place).name
+            self.name = str(self._file)
+        self.root = self.name.rpartition("/")[0] or "/"
+        self._read = rows.reader(self._file, self.name)
+        self._count, self._suspects = self._check()
+
+    def count(self, skip: Path | None = None) -> int:
+        return self._count
+
+    def scan(self, skip: Path | None = None) -> Iterator[Entry | Unreadable]:
+        """In the order of the list. Raises ``GalleryError`` when the place of the files does not answer at all."""
+        lines = self._lines()
+        with ThreadPoolExecutor(READERS) as pool:
+            while portion := list(islice(lines, _PORTION)):
+                asked = list(pool.map(self._entry, portion))
+                silent = [found for found in asked if isinstance(found, Unreachable)]
+                if len(silent) == _PORTION:
+                    raise GalleryError(
+                        f"The files of {self.name} cannot be had ({silent[0]}) Run again when their place answers."
+                    )
+                for line, found in zip(portion, asked, strict=True):
+                    yield Unreadable(line.id, str(found)) if isinstance(found, ReadError) else found
+
+    def _check(self) -> tuple[int, set[int]]:
+        """Every row once: how many there are, and the hashes of ids that may stand there twice (8 bytes an id are kept)."""
+        hashes = array("Q")
+        for number, row in self._read():
+            hashes.append(stamp(self._id(number, row)))
+        ordered = np.sort(np.frombuffer(hashes, np.uint64)) if hashes else np.empty(0, np.uint64)
+        return len(ordered), set(ordered[1:][ordered[1:] == ordered[:-1]].tolist())
+
+    def _id(self, number: int, row: Row) -> str:
+        """Raises ``GalleryError``: without its id nobody could say which item to keep."""
+        found = row.get("id")
+        if found is None or found == "":
+            found = row.get("path")
+        if isinstance(found, int) and not isinstance(found, bool):
+            found = str(found)
+        if not isinstance(found, str) or not found:
+            raise GalleryError(f"{self.name}, line {number}: it has neither a path nor an id that is text. Correct the line.")
+        try:
+            found.encode()
+        except UnicodeEncodeError as error:
+            raise GalleryError(f"{self.name}, line {number}: its id is not Unicode text. Correct the line.") from error
+        return found
+
+    def _lines(self) -> Iterator[_Line | Unreadable]:
+        first: dict[str, int] = {}
+        for number, row in self._read():
+            id = self._id(number, row)
+            if self._suspects and stamp(id) in self._suspects and first.setdefault(id, number) != number:
+                told = f"The id {id!r} stands on line {first[id]} already, which counts. Give each row an id of its own."
+                yield Unreadable(f"{id} (line {number})", told)
+                continue
+            try:
+                yield _line(number, id, row)
+            except ValueError as error:
+                yield Unreadable(id, f"Line {number} of the list cannot be used: {error}.")
+
+    def _entry(self, line: _Line | Unreadable) -> Entry | Unreadable | ReadError:
+        if isinstance(line, Unreadable):
+            return line
+        try:
+            size, mtime_ns = line.told or files.look(self.root, line.path)
+        except ReadError as error:
+            return error
+        return Entry(line.id, size, mtime_ns, line.metadata, "" if line.path == line.id else line.path)
+
+
+def _line(number: int, id: str, row: Row) -> _Line:
+    """Raises ``ValueError`` with what is wrong."""
+    row = dict(row)
+    row.pop("id", None)
+    path = row.pop("path", None)
+    if not isinstance(path, str) or not path:
+        raise ValueError("it has no path" if path in (None, "") else "its path is no text")
+    told = None
+    if row.get("size") is not None and (row.get("mtime") is not None or row.get("etag") is not None):
+        size = row.pop("size")
+        if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+            raise ValueError("beside mtime or etag, its size is to be the file's number of bytes")
+        told = size, stamp(row.pop("mtime", None), row.pop("etag", None))
+    metadata: dict[str, Any] = {rows.plain(name): rows.plain(value) for name, value in row.items()}
+    return _Line(number, id, rows.plain(path), {name: value for name, value in metadata.items() if value is not None}, told)
+
+
+def _fetch(system: Any, path: str, to: Path, name: str) -> None:
+    try:
+        system.get_file(path, str(to))
+    except FileNotFoundError as error:
+        raise GalleryError(f"{name} is not there. Give the URL of a list of pictures.") from error
+    except Exception as error:  # network libraries have errors of their own
+        raise GalleryError(f"{name} cannot be read ({error}). Run again when its place answers.") from error
