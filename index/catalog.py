@@ -7,10 +7,11 @@ own changes are those of job 0, which is always published. A job that dies needs
 """
 
 import json
+import sqlite3
 import time
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -25,7 +26,7 @@ from model import Failure
 T = TypeVar("T")
 
 FILE = "catalog.sqlite"
-FORMAT = 1
+FORMAT = 2
 API = 0  # the job number, and "api" the origin, of what came through the service
 API_ORIGIN = "api"
 
@@ -60,6 +61,7 @@ _items = sa.Table(
     sa.Column("metadata", sa.Text, nullable=False),
     sa.Column("size", sa.Integer, nullable=False),
     sa.Column("mtime_ns", sa.Integer, nullable=False),
+    sa.Column("path", sa.Text, nullable=False, server_default=""),
     sa.Column("added_by", sa.Integer, nullable=False, index=True),
     sa.Column("removed_by", sa.Integer, index=True),
     sa.Column("checksum", sa.Integer, nullable=False),
@@ -92,6 +94,7 @@ _quarantine = sa.Table(
 )
 
 _LOOKUP = 500  # bound values a statement
+_PAGES = 4_096  # pages that are copied, or rows that are read, at a time
 _EMPTY = "{} holds no collection yet. Fill it with `lookalike index` first."
 
 
@@ -110,6 +113,7 @@ class Item:
     metadata: dict[str, Any]
     size: int
     mtime_ns: int
+    path: str = ""
 
 
 @dataclass(frozen=True)
@@ -119,6 +123,7 @@ class NewItem:
     metadata: dict[str, Any]
     size: int
     mtime_ns: int
+    path: str = ""
     replaces: int | None = None  # the key of the version that it takes the place of
 
 
@@ -164,6 +169,18 @@ class State:
     generation: int | None
     change: int
     count: int
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """The last ones that were given out; none is given out again."""
+
+    job: int
+    key: int
+    change: int
+
+    def far_above(self) -> "Numbers":
+        return Numbers(self.job + 1_000, self.key + 1_000_000, self.change + 1_000_000)
 
 
 class Catalog:
@@ -292,12 +309,8 @@ class Catalog:
         """Add an item or replace it, whoever owned it; visible and durable on return."""
         with self._writing() as rows:
             _add_vectors(rows, fingerprint, {new.content: vector})
-            replaced = _is_live(rows, new.id)
-            _retire(rows, new.id)
-            key = _inserted(rows, sa.insert(_items).values(_row(new, API_ORIGIN, API)))
-            rows.execute(sa.insert(_changes).values(id=new.id, key=key))
-            _add_to_count(rows, 0 if replaced else 1)
-        return Item(key, new.id, API_ORIGIN, new.content, new.metadata, new.size, new.mtime_ns)
+            key = _put(rows, new)
+        return Item(key, new.id, API_ORIGIN, new.content, new.metadata, new.size, new.mtime_ns, new.path)
 
     def delete(self, id: str) -> bool:
         """False when there is no such item. Its file's next version in a gallery comes back, the same one does not."""
@@ -389,6 +402,105 @@ class Catalog:
             if generation is not None:
                 rows.execute(sa.update(_current).values(generation=generation))
         return added, removed
+
+    # --- upkeep ---
+
+    def copy(self, to: Path) -> None:
+        """The catalog as it is at this moment, as a file of its own; others go on to write meanwhile. Raises ``sqlite3.Error``."""
+        with closing(sqlite3.connect(f"{self.path.as_uri()}?mode=ro", uri=True, isolation_level=None)) as source:
+            # Without a snapshot of its own, SQLite begins anew whenever somebody writes.
+            source.execute("BEGIN")
+            source.execute("SELECT format FROM about").fetchall()
+            with closing(sqlite3.connect(to)) as target:
+                source.backup(target, pages=_PAGES)
+
+    def damage(self, *, quick: bool = False) -> list[str]:
+        """What SQLite finds wrong with its own pages; ``quick`` does not compare indexes with their tables."""
+        try:
+            with self._reading() as rows:
+                found = rows.exec_driver_sql("PRAGMA quick_check" if quick else "PRAGMA integrity_check").scalars().all()
+        except CatalogError as error:
+            return [str(error)]
+        return [line for line in found if line != "ok"]
+
+    def damaged_items(self) -> Iterator[str | None]:
+        """For every version of an item, None, or its id where its row is not what was written."""
+        for row in self._pages_of(sa.select(_items), _items.c.key):
+            yield None if _is_whole(row) else row.id
+
+    def damaged_vectors(self) -> Iterator[str | None]:
+        """For every vector, None, or its content where it is not what was written."""
+        row = sa.literal_column("vectors.rowid", sa.Integer).label("row")
+        for found in self._pages_of(sa.select(_vectors, row).select_from(_vectors), row):
+            yield None if zlib.crc32(found.vector) == found.checksum else found.content
+
+    def counted(self) -> tuple[int, int]:
+        """How many items are live, as the catalog has noted and as it is counted anew, at one moment."""
+        with self._reading() as rows:
+            return rows.scalar(sa.select(_current.c.live)) or 0, _amount(rows, _live())
+
+    def uploaded(self) -> list[str]:
+        """Contents that came through the service and are live, or would be again after a rollback; bare vectors are not pictures."""
+        wanted = (_items.c.origin == API_ORIGIN) & (_items.c.removed_by.is_(None) | (_items.c.removed_by != API))
+        query = sa.select(_items.c.content).where(wanted & ~_items.c.content.startswith("vector:")).distinct()
+        with self._reading() as rows:
+            return sorted(rows.scalars(query))
+
+    def generations(self) -> list[int]:
+        """The jobs that were published, rolled back or not: where one made a generation, it has the job's number."""
+        query = sa.select(_jobs.c.number).where(_jobs.c.state.in_(["published", "rolled back"]) & (_jobs.c.number != API))
+        with self._reading() as rows:
+            return sorted(rows.scalars(query))
+
+    def origins(self) -> set[str]:
+        """Where the live items came from."""
+        with self._reading() as rows:
+            return set(rows.scalars(_live().with_only_columns(_items.c.origin).distinct()))
+
+    def numbers(self) -> Numbers:
+        with self._reading() as rows:
+            given = dict(rows.exec_driver_sql("SELECT name, seq FROM sqlite_sequence").tuples().all())
+        return Numbers(given.get("jobs", 0), given.get("items", 0), given.get("changes", 0))
+
+    def go_on_above(self, numbers: Numbers) -> None:
+        """Give out higher numbers only from now on."""
+        with self._writing() as rows:
+            for table, number in (("jobs", numbers.job), ("items", numbers.key), ("changes", numbers.change)):
+                given = rows.exec_driver_sql("SELECT seq FROM sqlite_sequence WHERE name = ?", (table,)).scalar()
+                rows.exec_driver_sql("DELETE FROM sqlite_sequence WHERE name = ?", (table,))
+                rows.exec_driver_sql("INSERT INTO sqlite_sequence VALUES (?, ?)", (table, max(given or 0, number)))
+
+    def came_after(self, numbers: Numbers) -> dict[str, Any]:
+        """What this catalog has that one which ended at ``numbers`` has not; of ids only the first thousand."""
+        new = _live().where(_items.c.key > numbers.key).with_only_columns(_items.c.id)
+        changed = sa.select(_changes.c.id).where(_changes.c.number > numbers.change).distinct()
+        with self._reading() as rows:
+            jobs = sa.select(_jobs).where(_jobs.c.number > numbers.job)
+            return {
+                "jobs": [{"number": job.number, "origin": job.origin, "state": job.state} for job in rows.execute(jobs)],
+                "changes": _amount(rows, sa.select(_changes).where(_changes.c.number > numbers.change)),
+                "changed_ids": rows.scalars(changed.order_by(_changes.c.id).limit(1_000)).all(),
+                "items": _amount(rows, new),
+                "item_ids": rows.scalars(new.order_by(_items.c.id).limit(1_000)).all(),
+            }
+
+    def take_in(self, items: Sequence[NewItem], fingerprint: str, vectors: Mapping[str, np.ndarray]) -> None:
+        """Many items as ``put`` takes one, in one transaction."""
+        with self._writing() as rows:
+            _add_vectors(rows, fingerprint, vectors)
+            for new in items:
+                _put(rows, new)
+
+    def _pages_of(self, query: sa.Select[Any], order: Any) -> Iterator[Any]:
+        """All rows, some at a time: a long snapshot would keep the log growing."""
+        last = 0
+        while True:
+            with self._reading() as rows:
+                found = rows.execute(query.where(order > last).order_by(order).limit(_PAGES)).all()
+            if not found:
+                return
+            yield from found
+            last = found[-1].key if order is _items.c.key else found[-1].row
 
     # --- connections ---
 
@@ -486,6 +598,19 @@ def _retire(rows: sa.Connection, id: str) -> None:
     rows.execute(sa.update(_items).where(_items.c.id == id).values(removed_by=API))
 
 
+def _put(rows: sa.Connection, new: NewItem) -> int:
+    replaced = _is_live(rows, new.id)
+    _retire(rows, new.id)
+    key = _inserted(rows, sa.insert(_items).values(_row(new, API_ORIGIN, API)))
+    rows.execute(sa.insert(_changes).values(id=new.id, key=key))
+    _add_to_count(rows, 0 if replaced else 1)
+    return key
+
+
+def _amount(rows: sa.Connection, query: sa.Select[Any]) -> int:
+    return rows.scalar(sa.select(sa.func.count()).select_from(query.subquery())) or 0
+
+
 def _mark_removed(rows: sa.Connection, job: Job, keys: Sequence[int]) -> None:
     for some in batched(keys, _LOOKUP):
         unmarked = _items.c.key.in_(some) & _items.c.removed_by.is_(None)
@@ -528,15 +653,25 @@ def _row(item: NewItem, origin: str, job: int) -> dict[str, Any]:
         "metadata": metadata,
         "size": item.size,
         "mtime_ns": item.mtime_ns,
+        "path": item.path,
         "added_by": job,
-        "checksum": _checksum(item.id, origin, item.content, metadata),
+        "checksum": _checksum(item.id, origin, item.content, metadata, *_where(item.path)),
     }
 
 
 def _item(row: Any) -> Item:
-    if _checksum(row.id, row.origin, row.content, row.metadata) != row.checksum:
+    if not _is_whole(row):
         raise CatalogError(f"The catalog's row of {row.id!r} is damaged. Restore the collection, or index anew.")
-    return Item(row.key, row.id, row.origin, row.content, json.loads(row.metadata), row.size, row.mtime_ns)
+    return Item(row.key, row.id, row.origin, row.content, json.loads(row.metadata), row.size, row.mtime_ns, row.path)
+
+
+def _is_whole(row: Any) -> bool:
+    return _checksum(row.id, row.origin, row.content, row.metadata, *_where(row.path)) == row.checksum
+
+
+def _where(path: str) -> tuple[str, ...]:
+    """Part of a checksum only where there is one: rows of format 1 keep theirs."""
+    return (path,) if path else ()
 
 
 def _checksum(*parts: str) -> int:

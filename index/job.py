@@ -276,7 +276,7 @@ class _Run:
                 touched.append((item.key, entry.size, entry.mtime_ns))
             else:
                 replaces = None if item is None else item.key
-                items.append(NewItem(entry.id, reading.content, entry.metadata, entry.size, entry.mtime_ns, replaces))
+                items.append(NewItem(entry.id, reading.content, entry.metadata, entry.size, entry.mtime_ns, replaces=replaces))
         return items, touched
 
     def _keep_last_good(self, fault: Fault, known: Known) -> None:

@@ -20,7 +20,7 @@ def catalog(tmp_path):
 
 
 def new(id: str, content: str = "a", replaces: int | None = None, **metadata) -> NewItem:
-    return NewItem(id, content, metadata, 1, 1, replaces)
+    return NewItem(id, content, metadata, 1, 1, replaces=replaces)
 
 
 def begin(catalog, origin="gallery", root="/pictures"):
