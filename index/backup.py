@@ -11,7 +11,7 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import count
@@ -253,9 +253,7 @@ def _swept() -> Iterator[None]:
 # --- restore ---
 
 
-def restore(
-    backup: Path, to: Path, *, replace: bool = False, advance: Advance = lambda done, total: None
-) -> Restored:
+def restore(backup: Path, to: Path, *, replace: bool = False, advance: Advance = lambda done, total: None) -> Restored:
     """Make a collection of a backup. With ``replace``, the one that is at ``to`` is set aside, never deleted.
 
     Raises ``BackupError`` or ``ReplacingError``; what was at ``to`` is then as it was.
@@ -271,7 +269,7 @@ def restore(
     with _enough_disk(place), replacing.drafted(place) as draft:
         _check_room(draft, manifest.size)
         _copy_all(source, manifest, draft, advance)
-        with only_job(place) if old else suppress():
+        with only_job(place) if old else nullcontext():
             restored = _compare(place, manifest) if old else {}
             _go_on_above(draft, manifest, place)
             aside = _set_aside(draft, place) if old else None

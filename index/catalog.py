@@ -406,7 +406,7 @@ class Catalog:
     # --- upkeep ---
 
     def copy(self, to: Path) -> None:
-        """The catalog as it is at this moment, as a file of its own; others go on to write meanwhile. Raises ``sqlite3.Error``."""
+        """The catalog of this moment as a file of its own; others go on to write meanwhile. Raises ``sqlite3.Error``."""
         with closing(sqlite3.connect(f"{self.path.as_uri()}?mode=ro", uri=True, isolation_level=None)) as source:
             # Without a snapshot of its own, SQLite begins anew whenever somebody writes.
             source.execute("BEGIN")
@@ -440,7 +440,7 @@ class Catalog:
             return rows.scalar(sa.select(_current.c.live)) or 0, _amount(rows, _live())
 
     def uploaded(self) -> list[str]:
-        """Contents that came through the service and are live, or would be again after a rollback; bare vectors are not pictures."""
+        """Contents of pictures that came through the service and are live, or would be again after a rollback."""
         wanted = (_items.c.origin == API_ORIGIN) & (_items.c.removed_by.is_(None) | (_items.c.removed_by != API))
         query = sa.select(_items.c.content).where(wanted & ~_items.c.content.startswith("vector:")).distinct()
         with self._reading() as rows:
@@ -459,7 +459,7 @@ class Catalog:
 
     def numbers(self) -> Numbers:
         with self._reading() as rows:
-            given = dict(rows.exec_driver_sql("SELECT name, seq FROM sqlite_sequence").tuples().all())
+            given = dict(rows.exec_driver_sql("SELECT name, seq FROM sqlite_sequence").all())
         return Numbers(given.get("jobs", 0), given.get("items", 0), given.get("changes", 0))
 
     def go_on_above(self, numbers: Numbers) -> None:

@@ -597,3 +597,6 @@ def _sentence(error: OSError) -> str:
 def _end(sentence: str) -> None:
     console.print(sentence, style="red", markup=False, soft_wrap=True)
     sys.exit(1)
+
+
+from . import upkeep  # noqa: E402, F401, RUF100 (its commands register themselves, with what is defined above)

@@ -329,7 +329,7 @@ def test_there_is_no_collection_yet(tmp_path):
 
 def test_a_newer_format_is_told(catalog, tmp_path):
     _sql(catalog, "UPDATE about SET format = 99")
-    with pytest.raises(CatalogError, match="has format 99; this version of Lookalike reads format 1"):
+    with pytest.raises(CatalogError, match="has format 99; this version of Lookalike reads format 2"):
         Catalog(tmp_path / "collection")
 
 
