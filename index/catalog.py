@@ -459,7 +459,7 @@ class Catalog:
 
     def numbers(self) -> Numbers:
         with self._reading() as rows:
-            given = dict(rows.exec_driver_sql("SELECT name, seq FROM sqlite_sequence").all())
+            given: dict[str, int] = dict(rows.exec_driver_sql("SELECT name, seq FROM sqlite_sequence").all())
         return Numbers(given.get("jobs", 0), given.get("items", 0), given.get("changes", 0))
 
     def go_on_above(self, numbers: Numbers) -> None:

@@ -65,8 +65,8 @@ class Exported:
 
 @dataclass
 class TakenIn:
-    """``kept``: ids that were there with something else and stay; ``stay_deleted``: that the service deleted. The first thousand
-    of them are in ``kept_ids`` and ``deleted_ids``."""
+    """``kept``: ids that were there with something else and stay; ``stay_deleted``: that the service deleted. The first
+    thousand of them are in ``kept_ids`` and ``deleted_ids``."""
 
     rows: int = 0
     added: int = 0
@@ -245,13 +245,13 @@ class _Table:
 
     def check(self, origin: str) -> set[str]:
         """Read all of it once. Returns the origins that its rows name."""
-        ids = pa.chunked_array([*self.file.read(columns=["id"])["id"].chunks, pa.array([], self.schema.field("id").type)])
-        if pc.count_distinct(ids).as_py() < len(ids):
+        origins = {row.origin for rows in self.rows(origin) for row in rows}
+        self.made_unit = 0
+        ids = self.file.read(columns=["id"])["id"]
+        if pc.count_distinct(ids, mode="all").as_py() < len(ids):
             counted = ids.value_counts()
             twice = counted.filter(pc.greater(counted.field(1), 1)).field(0)[0].as_py()
             raise TransferError(f"{self.name}: the id {twice!r} is there more than once. Each item needs one of its own.")
-        origins = {row.origin for rows in self.rows(origin) for row in rows}
-        self.made_unit = 0
         return origins
 
     def rows(self, origin: str) -> Iterator[list[_Row]]:

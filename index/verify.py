@@ -29,6 +29,7 @@ from .generation import Generation, GenerationError
 
 _RESTORE = "Restore the last backup with `lookalike restore`."
 _INDEX = "Run `lookalike index` again to build it anew."
+_PAST = "No search needs it: it is of generation {}, and goes when that one does. Do not go back to that one."
 _LISTED = 20  # ids that a finding names
 _BATCH = 64  # pictures that are encoded at a time
 
@@ -168,13 +169,15 @@ class _Look:
         return kept
 
     def _files(self, kept: list[Generation]) -> None:
-        for name in dict.fromkeys(name for generation in kept for name in generation.segments):
+        named = {name: generation.number for generation in reversed(kept) for name in generation.segments}
+        for name, number in named.items():
             self.advance(f"segment {name}")
             self.verdict.segments += 1
             try:
                 segments.verify(self.collection / "segments" / name)
             except Failure as error:
-                self._add([_of(error)])
+                needed = number == self.catalog.state().generation
+                self._add([_of(error) if needed else Finding(_of(error).what, _PAST.format(number))])
         for fingerprint in dict.fromkeys(generation.fingerprint for generation in kept):
             self.advance(f"bundle {fingerprint[:8]}")
             self.verdict.bundles += 1

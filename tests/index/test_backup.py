@@ -344,7 +344,7 @@ def test_a_manifest_that_cannot_be_read(shop, kept, said):
 
 
 def test_a_folder_that_is_no_backup(shop):
-    with pytest.raises(BackupError, match="it has no backup.json"):
+    with pytest.raises(BackupError, match=r"it has no backup\.json"):
         restore(shop.gallery, shop.folder / "again")
 
 
