@@ -38,7 +38,7 @@ from .publish import publish, sweep
 FORMAT = 1
 MARK = b"lookalike"  # the key of what the file says of itself
 BARE = "vector:"  # begins the content of an item that has no picture
-_BATCH = 1_000  # items
+_BATCH = 5_000  # items
 _UNIT = 1e-3  # how far a length may be from 1 to count as 1
 _CONTENT = re.compile("(vector:)?[0-9a-f]{64}")
 _OWN = ("id", "origin", "content", "size", "mtime_ns", "path", "metadata", "vector")
@@ -130,7 +130,7 @@ def _write(
     # Arrow would keep a file that it opened itself open when the disk is full.
     with draft.open("wb") as file, pq.ParquetWriter(file, schema, compression="zstd", use_dictionary=["origin"]) as writer:
         for rows in batches:
-            writer.write_batch(_batch(rows, schema, dim), row_group_size=64 * _BATCH)
+            writer.write_batch(_batch(rows, schema, dim))
             written += len(rows)
             advance(len(rows))
     return written

@@ -239,9 +239,9 @@ def test_ids_that_are_numbers(shop):
 
 
 def test_a_large_file_in_several_batches(shop):
-    made(shop, [f"i{number}" for number in range(2_500)], unit(2_500))
-    assert into(shop).count == 2_500
-    assert len(shop.found(k=5_000)) == 2_500
+    made(shop, [f"i{number}" for number in range(7_000)], unit(7_000))
+    assert into(shop).count == 7_000
+    assert len(shop.found(k=9_000)) == 7_000
 
 
 BAD = {
@@ -262,10 +262,10 @@ def test_vectors_that_cannot_be(shop, sentence):
 
 
 def test_the_row_is_counted_over_batches(shop):
-    vectors = unit(2_500)
-    vectors[2_222] = np.nan
-    made(shop, [str(number) for number in range(2_500)], vectors)
-    with pytest.raises(TransferError, match="row 2223:"):
+    vectors = unit(7_000)
+    vectors[6_222] = np.nan
+    made(shop, [str(number) for number in range(7_000)], vectors)
+    with pytest.raises(TransferError, match="row 6223:"):
         into(shop)
 
 
