@@ -25,6 +25,7 @@ from index.publish import publish
 from index.verify import verify
 from model import bundle as bundles
 from model.bundle import Architecture, Bundle, Manifest
+from model.encoder import Precision
 from model.transform import Transform
 
 DIM = 128
@@ -35,7 +36,8 @@ _EXACT = Aim(recall=1.0)
 class _Encoder:
     """What a generation notes of an encoder; nothing is encoded here."""
 
-    runtime, precision, dim, transform = "none", "f32", DIM, Transform(size=32)
+    runtime, dim, transform = "none", DIM, Transform(size=32)
+    precision: Precision = "f32"
 
     def __init__(self, bundle: Bundle) -> None:
         self.fingerprint = bundle.fingerprint
