@@ -8,10 +8,11 @@ own changes are those of job 0, which is always published. A job that dies needs
 
 import hashlib
 import json
+import sqlite3
 import time
 import zlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -39,6 +40,7 @@ RUNNING, PUBLISHED, ROLLED_BACK, FAILED = "running", "published", "rolled back",
 
 BARE = "vector:"  # begins the content of an item that has no picture
 _LOOKUP = 500  # bound values a statement
+_PAGES = 4_096  # pages that are copied, or rows that are read, at a time
 _EMPTY = "{} holds no collection yet. Fill it with `lookalike index` first."
 
 
@@ -166,6 +168,18 @@ class State:
     generation: int | None
     change: int
     count: int
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """The last ones that were given out; none is given out again."""
+
+    job: int
+    key: int
+    change: int
+
+    def far_above(self) -> "Numbers":
+        return Numbers(self.job + 1_000, self.key + 1_000_000, self.change + 1_000_000)
 
 
 class Catalog:
@@ -530,6 +544,98 @@ class Catalog:
             if gone < _LOOKUP:
                 return count
 
+    # --- upkeep ---
+
+    def copy(self, to: Path) -> None:
+        """The catalog of this moment as a file of its own; others go on to write meanwhile. Raises ``sqlite3.Error``."""
+        with closing(sqlite3.connect(f"{self.path.as_uri()}?mode=ro", uri=True, isolation_level=None)) as source:
+            # Without a snapshot of its own, SQLite begins anew whenever somebody writes.
+            source.execute("BEGIN")
+            source.execute("SELECT format FROM about").fetchall()
+            with closing(sqlite3.connect(to)) as target:
+                source.backup(target, pages=_PAGES)
+
+    def damage(self, *, quick: bool = False) -> list[str]:
+        """What SQLite finds wrong with its own pages; ``quick`` does not compare indexes with their tables."""
+        try:
+            with self._reading() as rows:
+                found = rows.exec_driver_sql("PRAGMA quick_check" if quick else "PRAGMA integrity_check").scalars().all()
+        except CatalogError as error:
+            return [str(error)]
+        return [line for line in found if line != "ok"]
+
+    def damaged_items(self) -> Iterator[str | None]:
+        """For every version of an item, None, or its id where its row is not what was written."""
+        for row in self._pages_of(sa.select(_items), _items.c.key):
+            yield None if _is_whole(row) else row.id
+
+    def damaged_vectors(self) -> Iterator[str | None]:
+        """For every vector, None, or its content where it is not what was written."""
+        row = sa.literal_column("vectors.rowid", sa.Integer).label("row")
+        for found in self._pages_of(sa.select(_vectors, row).select_from(_vectors), row):
+            yield None if zlib.crc32(found.vector) == found.checksum else found.content
+
+    def counted(self) -> tuple[int, int]:
+        """How many items are live, as the catalog has noted and as it is counted anew, at one moment."""
+        with self._reading() as rows:
+            return rows.scalar(sa.select(_current.c.live)) or 0, _amount(rows, _live())
+
+    def uploaded(self) -> list[str]:
+        """Contents of pictures that came through the service and are live, or would be again after a rollback."""
+        wanted = (_items.c.origin == API_ORIGIN) & (_items.c.removed_by.is_(None) | (_items.c.removed_by != API))
+        query = sa.select(_items.c.content).where(wanted & ~_items.c.content.startswith(BARE)).distinct()
+        with self._reading() as rows:
+            return sorted(rows.scalars(query))
+
+    def generations(self) -> list[int]:
+        """The jobs that were published, rolled back or not: where one made a generation, it has the job's number."""
+        query = sa.select(_jobs.c.number).where(_jobs.c.state.in_((PUBLISHED, ROLLED_BACK)) & (_jobs.c.number != API))
+        with self._reading() as rows:
+            return sorted(rows.scalars(query))
+
+    def origins(self) -> set[str]:
+        """Where the live items came from."""
+        with self._reading() as rows:
+            return set(rows.scalars(_live().with_only_columns(_items.c.origin).distinct()))
+
+    def numbers(self) -> Numbers:
+        with self._reading() as rows:
+            given: dict[str, int] = dict(rows.exec_driver_sql("SELECT name, seq FROM sqlite_sequence").all())
+        return Numbers(given.get("jobs", 0), given.get("items", 0), given.get("changes", 0))
+
+    def go_on_above(self, numbers: Numbers) -> None:
+        """Give out higher numbers only from now on."""
+        with self._writing() as rows:
+            for table, number in (("jobs", numbers.job), ("items", numbers.key), ("changes", numbers.change)):
+                given = rows.exec_driver_sql("SELECT seq FROM sqlite_sequence WHERE name = ?", (table,)).scalar()
+                rows.exec_driver_sql("DELETE FROM sqlite_sequence WHERE name = ?", (table,))
+                rows.exec_driver_sql("INSERT INTO sqlite_sequence VALUES (?, ?)", (table, max(given or 0, number)))
+
+    def came_after(self, numbers: Numbers) -> dict[str, Any]:
+        """What this catalog has that one which ended at ``numbers`` has not; of ids only the first thousand."""
+        new = _live().where(_items.c.key > numbers.key).with_only_columns(_items.c.id)
+        changed = sa.select(_changes.c.id).where(_changes.c.number > numbers.change).distinct()
+        with self._reading() as rows:
+            jobs = sa.select(_jobs).where(_jobs.c.number > numbers.job)
+            return {
+                "jobs": [{"number": job.number, "origin": job.origin, "state": job.state} for job in rows.execute(jobs)],
+                "changes": _amount(rows, sa.select(_changes).where(_changes.c.number > numbers.change)),
+                "changed_ids": rows.scalars(changed.order_by(_changes.c.id).limit(1_000)).all(),
+                "items": _amount(rows, new),
+                "item_ids": rows.scalars(new.order_by(_items.c.id).limit(1_000)).all(),
+            }
+
+    def _pages_of(self, query: sa.Select[Any], order: Any) -> Iterator[Any]:
+        """All rows, some at a time: a long snapshot would keep the log growing."""
+        last = 0
+        while True:
+            with self._reading() as rows:
+                found = rows.execute(query.where(order > last).order_by(order).limit(_PAGES)).all()
+            if not found:
+                return
+            yield from found
+            last = found[-1].key if order is _items.c.key else found[-1].row
+
     # --- connections ---
 
     def _prepare(self, create: bool) -> None:
@@ -664,6 +770,10 @@ def _retire(rows: sa.Connection, ids: Sequence[str]) -> None:
         rows.execute(sa.update(_items).where(these & _items.c.removed_by.is_distinct_from(API)).values(removed_by=API))
 
 
+def _amount(rows: sa.Connection, query: sa.Select[Any]) -> int:
+    return rows.scalar(sa.select(sa.func.count()).select_from(query.subquery())) or 0
+
+
 def _mark_removed(rows: sa.Connection, job: Job, keys: Sequence[int]) -> None:
     for some in batched(keys, _LOOKUP):
         unmarked = _items.c.key.in_(some) & _items.c.removed_by.is_(None)
@@ -715,9 +825,13 @@ def _row(item: NewItem | Item, origin: str, job: int) -> dict[str, Any]:
 
 
 def _item(row: Any) -> Item:
-    if _checksum(row.id, row.origin, row.content, row.metadata, row.path) != row.checksum:
+    if not _is_whole(row):
         raise CatalogError(f"The catalog's row of {row.id!r} is damaged. Restore the collection, or index anew.")
     return Item(row.key, row.id, row.origin, row.content, json.loads(row.metadata), row.size, row.mtime_ns, row.path)
+
+
+def _is_whole(row: Any) -> bool:
+    return _checksum(row.id, row.origin, row.content, row.metadata, row.path) == row.checksum
 
 
 def _checksum(id: str, origin: str, content: str, metadata: str, path: str) -> int:

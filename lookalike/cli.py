@@ -602,4 +602,4 @@ def _end(sentence: str) -> None:
     sys.exit(1)
 
 
-from . import generations  # noqa: E402, F401, RUF100 (its commands register themselves, with what is defined above)
+from . import generations, upkeep  # noqa: E402, F401, RUF100 (they register their commands, with what is defined above)
