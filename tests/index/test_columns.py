@@ -15,8 +15,12 @@ METADATA = [
 ]
 
 
+def described(metadata):
+    return [(f"{row}.png", each) for row, each in enumerate(metadata)]
+
+
 def table(*metadata):
-    return columns.from_metadata([(f"{row}.png", each) for row, each in enumerate(metadata)])
+    return columns.from_metadata(described(metadata))
 
 
 def everywhere(*metadata):
@@ -96,11 +100,10 @@ def test_numbers_stay_exact(values, types):
 
 
 def test_a_table_is_mapped_as_it_was_written(tmp_path):
-    written = table(*METADATA)
-    columns.write(tmp_path / "columns.arrow", written)
+    assert columns.write(tmp_path / "columns.arrow", described(METADATA)) == len(METADATA)
     before = pa.total_allocated_bytes()
     read = columns.open(tmp_path / "columns.arrow")
-    assert read.equals(written)
+    assert read.equals(table(*METADATA))
     assert pa.total_allocated_bytes() == before
 
 
@@ -112,7 +115,7 @@ def test_no_items_have_no_fields():
 @pytest.mark.parametrize("damage", [lambda data: data[:-8], lambda data: b"", lambda data: b"x" * len(data)])
 def test_a_damaged_table_does_not_open(tmp_path, damage):
     path = tmp_path / "columns.arrow"
-    columns.write(path, table(*METADATA))
+    columns.write(path, described(METADATA))
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises((OSError, pa.ArrowException)):
         columns.open(path)
