@@ -7,6 +7,7 @@ import multiprocessing
 import re
 import time
 from contextlib import closing
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ def night(place: Path, bundle: Bundle, encoder: StandIn, count: int, changed: in
     figures: dict[str, Any] = {"rows": count, "dim": encoder.dim, "made_seconds": round(time.perf_counter() - began, 1)}
     figures["bytes"] = dict(made.sizes(collection))
     merged = max(1, round(MERGED * count))
-    nights = {"nothing changed": range(0), f"{changed:,} changed": range(changed), f"{merged:,} changed": range(merged)}
+    nights = {"nothing changed": range(0), f"{changed:,} changed": range(changed), f"{merged:,} changed": range(changed, changed + merged)}
     for name, rows in nights.items():
         made.change(gallery, rows)
         figures[name] = _beside_searches(collection, gallery, bundle, encoder, aim)
@@ -43,9 +44,9 @@ def night(place: Path, bundle: Bundle, encoder: StandIn, count: int, changed: in
 
 
 def _beside_searches(collection: Path, gallery: Path, bundle: Bundle, encoder: StandIn, aim: Aim) -> dict[str, Any]:
-    process = multiprocessing.get_context("spawn").Process(
-        target=work, args=(gallery, bundle.path, encoder.dim, collection, aim)
-    )
+    spawn = multiprocessing.get_context("spawn")
+    here, there = spawn.Pipe()
+    process = spawn.Process(target=work, args=(gallery, bundle.path, encoder.dim, collection, aim, there))
     queries = made.vectors(range(10**9, 10**9 + 1_000), encoder.dim)
     times, peak, looked, number = list[float](), 0.0, 0.0, 0
     with closing(Catalog(collection)) as catalog:
@@ -65,8 +66,11 @@ def _beside_searches(collection: Path, gallery: Path, bundle: Bundle, encoder: S
                 searcher.follow()
         seconds = time.perf_counter() - began
     assert process.exitcode == 0, process.exitcode
+    report: job.Report = here.recv()
     p50, p99 = np.quantile(times, [0.5, 0.99])
     return {
+        "unchanged": report.unchanged,
+        "encoded": report.encoded,
         "seconds": round(seconds, 1),
         "peak_mb": round(peak, 1),
         "searches": len(times),
@@ -76,9 +80,9 @@ def _beside_searches(collection: Path, gallery: Path, bundle: Bundle, encoder: S
     }
 
 
-def work(gallery: Path, bundle: Path, dim: int, collection: Path, aim: Aim) -> None:
+def work(gallery: Path, bundle: Path, dim: int, collection: Path, aim: Aim, pipe: Connection) -> None:
     opened = load(bundle)
-    job.run(gallery, opened, StandIn(opened, dim), collection, aim=aim)
+    pipe.send(job.run(gallery, opened, StandIn(opened, dim), collection, aim=aim))
 
 
 def _own_memory(pid: int | None) -> float:
