@@ -35,8 +35,8 @@ def night(place: Path, bundle: Bundle, encoder: StandIn, count: int, changed: in
     made.collection(collection, gallery, count, bundle, encoder, aim)
     figures: dict[str, Any] = {"rows": count, "dim": encoder.dim, "made_seconds": round(time.perf_counter() - began, 1)}
     figures["bytes"] = dict(made.sizes(collection))
-    merged = max(1, round(MERGED * count))
-    nights = {"nothing changed": range(0), f"{changed:,} changed": range(changed), f"{merged:,} changed": range(changed, changed + merged)}
+    more = range(changed, changed + max(1, round(MERGED * count)))
+    nights = {"nothing changed": range(0), f"{changed:,} changed": range(changed), f"{len(more):,} more changed": more}
     for name, rows in nights.items():
         made.change(gallery, rows)
         figures[name] = _beside_searches(collection, gallery, bundle, encoder, aim)
