@@ -4,6 +4,7 @@
 # make bench  the measurements of docs/benchmarks.md, on the demo's bundle
 # make bench-training  what training is worth, row by row (hours; goes on where it was stopped)
 # make prove-training  trainings that are killed and resumed end with the same weights, bit for bit
+# make bench-index     what a job costs, beside a bare loop, again and at two million rows; a thousand live changes a second
 # make prove-filters   a hundred thousand random filters find what plain Python finds
 # make up     the demo's collection in containers, on port 8000
 #
@@ -14,7 +15,7 @@ TORCH_INDEX ?=
 bin := .venv/bin
 pip_install := $(bin)/pip install --disable-pip-version-check -q -c constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
-.PHONY: demo test lint bench bench-training bench-compare bench-peers bench-search prove-training prove-filters up screenshot clean
+.PHONY: demo test lint bench bench-training bench-compare bench-peers bench-search bench-index prove-training prove-filters up screenshot clean
 
 demo: demo/bundle/bundle.json
 	$(bin)/lookalike index demo/emoji --origin gallery --bundle demo/bundle --to demo/collection
@@ -70,6 +71,10 @@ bench-search: .venv/dev demo/bundle/bundle.json
 	$(bin)/python -m bench.search real
 	$(bin)/python -m bench.search synthetic
 	$(bin)/python -m bench.collection
+
+# full size; without --full only to see that it runs
+bench-index: .venv/dev demo/bundle/bundle.json build/emoji/labels.csv
+	$(bin)/python -m bench.indexing --full
 
 build/%/labels.csv: | .venv/dev
 	$(bin)/lookalike data $* --to build/$*

@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from tempfile import TemporaryFile
+from typing import IO, Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -23,8 +24,11 @@ import pyarrow.compute as pc
 
 from model.bundle import sync
 
+from .catalog import batched
+
 Kind = Literal["text", "number", "bool", "other"]
 Value = str | int | float | bool
+Described = tuple[str, dict[str, Any]]  # an item's id and metadata
 
 ID = "id"
 _PREFIX = "metadata."
@@ -37,6 +41,9 @@ _TYPES: dict[pa.DataType, Kind] = {
     pa.bool_(): "bool",
     pa.binary(): "other",
 }
+_EXACT = 2**53  # whole numbers up to here are float64 as they are
+_BATCH = 2**14  # items that are Python's objects at a time
+_CHUNK = 2**18  # rows of a written column that lie together: a filter with many values is made ready anew for each chunk
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +127,7 @@ def of(table: pa.Table, field: str) -> list[pa.ChunkedArray]:
 # --- tables ---
 
 
-def from_metadata(described: Sequence[tuple[str, dict[str, Any]]]) -> pa.Table:
+def from_metadata(described: Sequence[Described]) -> pa.Table:
     """Ids and metadata of items → a table, its rows in the same order."""
     names, arrays = [ID], [pa.array([id for id, _ in described], pa.string())]
     for name in sorted({name for _, metadata in described for name in metadata}):
@@ -130,12 +137,35 @@ def from_metadata(described: Sequence[tuple[str, dict[str, Any]]]) -> pa.Table:
     return pa.Table.from_arrays(arrays, names)
 
 
-def write(path: Path, table: pa.Table) -> None:
-    """On disk when it returns."""
-    # Arrow would keep a file that it opened itself open when the disk is full.
-    with path.open("wb") as file, pa.ipc.new_file(file, table.schema) as writer:
-        writer.write_table(table)
+def joined(tables: Sequence[pa.Table]) -> pa.Table:
+    """The rows of all tables in one, as columns of the types that they need together."""
+    types = _Types()
+    for table in tables:
+        types.add(table)
+    return pa.concat_tables([types.fit(table) for table in tables])
+
+
+def write(path: Path, described: Iterable[Described]) -> int:
+    """Write the table of items and return the number of its rows; on disk when it returns.
+
+    The types of a column are known when the last item was seen, so batches wait in a file beside ``path`` until then: memory
+    does not grow with the items.
+    """
+    types, rows = _Types(), 0
+    with TemporaryFile(dir=path.parent) as waiting:
+        for batch in _batches(described):
+            types.add(batch)
+            rows += batch.num_rows
+            with pa.ipc.new_stream(waiting, batch.schema) as stream:
+                stream.write_table(batch)
+        end = waiting.tell()
+        waiting.seek(0)
+        # Arrow would keep a file that it opened itself open when the disk is full.
+        with path.open("wb") as file, pa.ipc.new_file(file, types.schema) as writer:
+            for some in batched(_read_back(waiting, end), _CHUNK // _BATCH):
+                writer.write_table(pa.concat_tables([types.fit(batch) for batch in some]).combine_chunks())
     sync(path)
+    return rows
 
 
 def open(path: Path) -> pa.Table:
@@ -143,10 +173,83 @@ def open(path: Path) -> pa.Table:
     return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
 
 
+def _batches(described: Iterable[Described]) -> Iterator[pa.Table]:
+    for batch in batched(described, _BATCH):
+        yield from_metadata(batch)
+
+
+def _read_back(waiting: IO[bytes], end: int) -> Iterator[pa.Table]:
+    while waiting.tell() < end:
+        yield pa.ipc.open_stream(waiting).read_all()
+
+
+class _Types:
+    """Of tables that are to become one, what each field has: the types of its values, and whether as lists."""
+
+    def __init__(self) -> None:
+        self._lists: dict[str, dict[pa.DataType, bool]] = {ID: {pa.string(): False}}
+        self._whole: set[str] = set()  # columns that have numbers which are no float64
+
+    def add(self, table: pa.Table) -> None:
+        for name, column in zip(table.column_names, table.columns, strict=True):
+            values, lists = _of_values(column.type), self._lists.setdefault(name, {})
+            lists[values] = lists.get(values, False) or pa.types.is_list(column.type)
+            if values == pa.int64() and name not in self._whole and not _exact(column):
+                self._whole.add(name)
+
+    @property
+    def schema(self) -> pa.Schema:
+        return pa.schema(
+            pa.field(name, pa.list_(values) if lists else values)
+            for name in [ID, *sorted(self._lists.keys() - {ID})]
+            for values, lists in self._needed(name).items()
+        )
+
+    def fit(self, table: pa.Table) -> pa.Table:
+        """The same rows, with the columns of ``schema``."""
+        schema = self.schema
+        return pa.Table.from_arrays([self._column(table, field) for field in schema], schema=schema)
+
+    def _needed(self, name: str) -> dict[pa.DataType, bool]:
+        """As ``_typed`` has them: whole numbers are float64 beside fractions."""
+        lists = dict(self._lists[name])
+        if self._floats(name):
+            lists[pa.float64()] |= lists.pop(pa.int64())
+        return {type: lists[type] for type in _ARROW.values() if type in lists}
+
+    def _floats(self, name: str) -> bool:
+        return self._lists[name].keys() >= {pa.int64(), pa.float64()} and name not in self._whole
+
+    def _column(self, table: pa.Table, field: pa.Field) -> pa.ChunkedArray | pa.Array:
+        wanted = _of_values(field.type)
+        fitting = {wanted, pa.int64()} if wanted == pa.float64() and self._floats(field.name) else {wanted}
+        for number in table.schema.get_all_field_indices(field.name):
+            column = table.column(number)
+            if _of_values(column.type) in fitting:
+                return _as(column, field.type)
+        return pa.nulls(table.num_rows, field.type)
+
+
+def _exact(column: pa.ChunkedArray) -> bool:
+    """Whether all whole numbers of a column stay the same as float64."""
+    bounds = pc.min_max(pc.list_flatten(column) if pa.types.is_list(column.type) else column).as_py()
+    return bounds["min"] is None or -_EXACT <= bounds["min"] <= bounds["max"] <= _EXACT
+
+
+def _as(column: pa.ChunkedArray, type: pa.DataType) -> pa.ChunkedArray:
+    """Whole numbers as float64, single values as lists of one."""
+    if pa.types.is_list(type) and not pa.types.is_list(column.type):
+        values, missing = column.combine_chunks().cast(type.value_type), column.is_null().combine_chunks()
+        ends = np.cumsum(~missing.to_numpy(zero_copy_only=False)).astype(np.int32)
+        lists = pa.ListArray.from_arrays(np.append(np.int32(0), ends), values.drop_null(), mask=missing)
+        return pa.chunked_array([lists])
+    return column.cast(type)
+
+
 def _typed(given: list[Any]) -> Iterator[pa.Array]:
     """What each item has in a field → a column for each type among the values."""
     found = _by_type(given, int)
-    if found.keys() >= {int, float} and all(float(value) == value for value in found[int][1]):
+    if found.keys() >= {int, float} and all(-_EXACT <= value <= _EXACT for value in found[int][1]):
         found = _by_type(given, float)
     for kind, type in _ARROW.items():
         if kind in found:
@@ -167,7 +270,7 @@ def _by_type(given: list[Any], whole: type[int] | type[float]) -> dict[type, tup
 
 def _distinct(values: list[Any], whole: type[int] | type[float]) -> list[Value | bytes | None]:
     normal = [_normal(value, whole) for value in values]
-    return [value for _, value in dict.fromkeys((value.__class__, value) for value in normal)]  # True equals 1
+    return [value for _, value in dict.fromkeys((isinstance(value, bool), value) for value in normal)]  # True equals 1
 
 
 def _normal(value: Any, whole: type[int] | type[float]) -> Value | bytes | None:

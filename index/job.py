@@ -6,6 +6,7 @@ was committed; search sees either the state before or the state after, never one
 
 import errno
 import hashlib
+from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -33,8 +34,9 @@ from .lock import only_job
 from .planner import Aim
 from .publish import current, publish
 
-BATCH = 128  # files a commit
+BATCH = 128  # files that are read for one commit
 READERS = 8  # files that are read together: from a network, most of the time goes by in waiting
+LOOKED_UP = 1_000  # files that the catalog is asked for at once
 MAX_FILE = 256 * 2**20  # bytes
 SHRINK_LIMIT = 0.2  # share of the items that may vanish at once, unless told so
 SHRINK_FROM = 20  # items: below, only the loss of all of them is taken for an unmounted disk
@@ -76,11 +78,15 @@ class _Reading:
 class _Batch:
     """Files that are taken up together, with what the catalog knew of their ids before they were read."""
 
-    files: int
     known: Known
-    faults: list[Fault]
+    files: int = 0
+    faults: list[Fault] = field(default_factory=list)
     reading: list[Future[_Reading | Fault]] = field(default_factory=list)
     renewed: list[_Reading] = field(default_factory=list)  # not read: the file is the same, its metadata is not
+
+    @property
+    def work(self) -> int:
+        return len(self.faults) + len(self.reading) + len(self.renewed)
 
 
 def run(
@@ -177,13 +183,13 @@ class _Run:
         self.encoder, self.allow_shrink, self.aim, self.advance = encoder, allow_shrink, aim, advance
         self.report = Report()
         self.quarantine = catalog.quarantined(job.origin)
-        self.seen: list[int] = []  # keys whose files are still there
+        self.seen = array("q")  # keys whose files are still there
         self.pool = ThreadPoolExecutor(max(READERS, cpu_count() or 1))
 
     def run(self) -> Report:
         try:
             sweep(self.catalog, self.collection)
-            for batch in _one_ahead(self._take_up(files) for files in batched(self.gallery.scan(self.collection), BATCH)):
+            for batch in _one_ahead(self._batches()):
                 self._commit(batch)
             self._remove_unseen()
             self._encode_pending(published=False)
@@ -204,16 +210,22 @@ class _Run:
 
     # --- scan and diff ---
 
-    def _take_up(self, files: list[Entry | Unreadable]) -> _Batch:
-        """Look the files up and start to read those that changed."""
-        self.report.found += len(files)
-        known = self.catalog.look_up([file.id for file in files])
-        batch = _Batch(len(files), known, [Fault(file.id, file.reason) for file in files if isinstance(file, Unreadable)])
-        lacking = self.catalog.without_vector({item.content for item in known.items.values()}, self.job.fingerprint)
-        for entry in files:
-            if isinstance(entry, Entry):
-                self._sort(entry, batch, lacking)
-        return batch
+    def _batches(self) -> Iterator[_Batch]:
+        """Look files up and start to read those that changed, so many at a time that their pixels fit into memory."""
+        for found in batched(self.gallery.scan(self.collection), LOOKED_UP):
+            known = self.catalog.look_up([file.id for file in found])
+            lacking = self.catalog.without_vector({item.content for item in known.items.values()}, self.job.fingerprint)
+            batch = _Batch(known)
+            for file in found:
+                batch.files += 1
+                if isinstance(file, Unreadable):
+                    batch.faults.append(Fault(file.id, file.reason))
+                else:
+                    self._sort(file, batch, lacking)
+                if batch.work == BATCH:
+                    yield batch
+                    batch = _Batch(known)
+            yield batch
 
     def _sort(self, entry: Entry, batch: _Batch, lacking: set[str]) -> None:
         """Decide from names, sizes and times alone what becomes of a file; only what may have changed is read."""
@@ -252,6 +264,12 @@ class _Run:
     # --- commit ---
 
     def _commit(self, batch: _Batch) -> None:
+        self.report.found += batch.files
+        if batch.work:
+            self._stage(batch)
+        self.advance(batch.files)
+
+    def _stage(self, batch: _Batch) -> None:
         results = [future.result() for future in batch.reading]
         readings = batch.renewed + [result for result in results if isinstance(result, _Reading)]
         faults = batch.faults + [result for result in results if isinstance(result, Fault)]
@@ -260,7 +278,6 @@ class _Run:
         self.catalog.stage(self.job, batch.known, items=items, vectors=vectors, touched=touched, faults=faults)
         for fault in faults:
             self._keep_last_good(fault, batch.known)
-        self.advance(batch.files)
 
     def _diff(self, readings: list[_Reading], known: Known) -> tuple[list[NewItem], list[tuple[int, int, int]]]:
         """Versions to add; and key, size and mtime of files that only look different."""
@@ -287,7 +304,7 @@ class _Run:
         if fault.id in known.items:
             self.seen.append(known.items[fault.id].key)
         elif fault.id.endswith("/"):
-            self.seen += self.catalog.live_keys(origin=self.job.origin, below=fault.id).tolist()
+            self.seen.extend(self.catalog.live_keys(origin=self.job.origin, below=fault.id).tolist())
 
     def _encode(self, pixels: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Vectors of those contents that still have none: a twin in an earlier batch may have been quicker."""
@@ -300,7 +317,7 @@ class _Run:
 
     def _remove_unseen(self) -> None:
         live = self.catalog.live_keys(origin=self.job.origin)
-        gone = np.setdiff1d(live, np.array(self.seen, np.int64)).tolist()
+        gone = np.setdiff1d(live, np.frombuffer(self.seen, np.int64)).tolist()
         healed = [id for id in self.quarantine if id not in self.report.unreadable]
         self.catalog.remove(self.job, gone, healed)
         if self._too_many(len(gone), len(live)) and self._too_many(lost := self.catalog.lost(self.job), len(live)):

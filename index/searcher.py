@@ -3,7 +3,7 @@
 import threading
 from collections import Counter
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from . import segment as segments
 from .catalog import Catalog, Item, batched
 from .columns import Rows, Value
 from .filters import Filter
+from .live import Live
 from .segment import Segment
 
 _SPARE = 4  # more candidates are fetched than hits wanted: a few may turn out to be dead
@@ -40,8 +41,8 @@ class Searcher:
         self._dim = dim
         folders = [collection / "segments" / name for name in self.generation.segments]
         stored = [segments.open(folder, self.generation.fingerprint) for folder in folders]
-        self._described: list[tuple[str, dict]] = []  # of the live segment
-        self._parts = _Parts(stored, self._live(np.empty(0, np.int64), np.empty((0, dim), np.float32)))
+        self._live = Live(dim)
+        self._parts = _Parts(stored, self._live.segment)
         self._applied = self.generation.change
         self._waiting = set(self.generation.pending)
         self._filtered = filters.Cache(_REMEMBERED)
@@ -59,20 +60,16 @@ class Searcher:
             changes = self._catalog.changes(self._applied)
             if not changes:
                 return
-            live = self._parts.live
-            came = {change.key for change in changes if change.key is not None} - set(live.keys.tolist())
+            came = self._live.lacks({change.key for change in changes if change.key is not None})
             for part in self._parts.stored:  # a job took it up while it wrote the segment
                 came -= part.holds(came)
-            found = list(self._catalog.vectors(sorted(came), self.generation.fingerprint, self._dim))
-            waiting = (self._waiting | came) - {item.key for item, _ in found}
-            self._waiting = set(self._catalog.live(sorted(waiting), self.generation.number))
-            if found:
-                keys = np.array([item.key for item, _ in found], np.int64)
-                vectors = np.stack([vector for _, vector in found])
-                self._described = [*self._described, *((item.id, item.metadata) for item, _ in found)]
-                # One new object takes the old one's place: a search that runs meanwhile keeps the one it has.
-                more = self._live(np.concatenate([live.keys, keys]), np.concatenate([live.vectors, vectors]))
-                self._parts = _Parts(self._parts.stored, more)
+            held = self._live.of(change.id for change in changes)
+            alive = set(self._catalog.live(sorted(self._waiting | came | held), self.generation.number))
+            found = list(self._catalog.vectors(sorted(came & alive), self.generation.fingerprint, self._dim))
+            self._waiting = ((self._waiting | came) & alive) - {item.key for item, _ in found}
+            self._live.change(found, held - alive)
+            # One new object takes the old one's place: a search that runs meanwhile keeps the one it has.
+            self._parts = _Parts(self._parts.stored, self._live.segment)
             self._applied = changes[-1].number
 
     def check(self, filter: Filter | None = None, group_by: str | None = None) -> None:
@@ -124,9 +121,6 @@ class Searcher:
             alive = Rows.where(np.isin(part.keys, dead, assume_unique=True, invert=True))
             counted.append((part.metadata, alive if rows is None else rows & alive))
         return columns.facets(counted, name, limit)
-
-    def _live(self, keys: np.ndarray, vectors: np.ndarray) -> Segment:
-        return Segment(keys, vectors, partial(columns.from_metadata, self._described))
 
     def _chosen(self, parts: "_Parts", filter: Filter | None) -> list[tuple[Segment, Rows | None]]:
         if filter is None:

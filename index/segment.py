@@ -7,11 +7,11 @@ All of it but the keys is mapped, not read: processes share it.
 
 import os
 import shutil
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -23,7 +23,7 @@ from model.bundle import file_digest, sync
 from . import approximate, columns, exact, planner
 from .approximate import Approximate, Worth
 from .catalog import Item
-from .columns import Rows
+from .columns import Described, Rows
 from .exact import Found
 from .planner import FLAT, Aim
 
@@ -32,8 +32,6 @@ VECTORS, COLUMNS, INDEX = "vectors.f32", "columns.arrow", "index.faiss"
 EXACT = Aim(recall=1.0)
 # In 1, there were no indexes, and lists and fields of several types were text that could not be told from other text.
 FORMAT = 2
-
-_Described = tuple[str, dict[str, Any]]  # id and metadata
 
 
 class SegmentError(Failure):
@@ -54,7 +52,7 @@ class Segment:
     """``keys`` int64 [N], ``vectors`` float32 [N, D] and ``metadata`` (a table of ``columns``) in one order.
 
     A live segment is the same over memory, and has no ``name``; its table is ``described`` when somebody first needs it, for
-    it changes with every item that comes. ``index``: None where all search is exact.
+    it changes with every item that comes, and its keys are in no order. ``index``: None where all search is exact.
     """
 
     keys: np.ndarray
@@ -91,18 +89,17 @@ class Segment:
 
 
 def write(folder: Path, fingerprint: str, dim: int, rows: Iterable[tuple[Item, np.ndarray]], aim: Aim = EXACT) -> int:
-    """Write a segment in one piece and return its number of rows; memory grows with its metadata and its index only."""
+    """Write a segment in one piece and return its number of rows; memory grows with its index only."""
     draft = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
     try:
-        described = _write_vectors(draft, rows)
-        columns.write(draft / COLUMNS, columns.from_metadata(described))
-        index = approximate.make(draft / INDEX, _vectors(draft, len(described), dim), aim)
+        count = columns.write(draft / COLUMNS, _write_vectors(draft, rows))
+        index = approximate.make(draft / INDEX, _vectors(draft, count, dim), aim)
         if index.factory != FLAT:
             sync(draft / INDEX)
         files = {file.name: file_digest(file) for file in sorted(draft.iterdir())}
-        manifest = Manifest(fingerprint=fingerprint, dim=dim, count=len(described), index=index, files=files)
+        manifest = Manifest(fingerprint=fingerprint, dim=dim, count=count, index=index, files=files)
         with (draft / MANIFEST).open("wb") as file:
             file.write(manifest.model_dump_json(indent=2).encode())
             _sync(file)
@@ -111,7 +108,7 @@ def write(folder: Path, fingerprint: str, dim: int, rows: Iterable[tuple[Item, n
         sync(folder.parent)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
-    return len(described)
+    return count
 
 
 def open(folder: Path, fingerprint: str) -> Segment:
@@ -188,16 +185,15 @@ def _damaged(folder: Path, reason: object) -> SegmentError:
     return SegmentError(f"The segment {folder} is damaged ({reason}). Run `lookalike index` again to build it anew.")
 
 
-def _write_vectors(draft: Path, rows: Iterable[tuple[Item, np.ndarray]]) -> list[_Described]:
-    described = []
+def _write_vectors(draft: Path, rows: Iterable[tuple[Item, np.ndarray]]) -> Iterator[Described]:
+    """Hands on what is to be written of each item beside its key and vector; these are on disk when it ends."""
     with (draft / "keys.i64").open("wb") as keys, (draft / VECTORS).open("wb") as vectors:
         for item, vector in rows:
             keys.write(np.int64(item.key).tobytes())
             vectors.write(vector.tobytes())
-            described.append((item.id, item.metadata))
+            yield item.id, item.metadata
         _sync(keys)
         _sync(vectors)
-    return described
 
 
 def _sync(file: BinaryIO) -> None:

@@ -1,9 +1,13 @@
 """Columns have the types of what is in them, wherever it is, and facets and groups are read from them."""
 
+from collections import Counter
+
 import faiss
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from index import columns
 from index.columns import Rows
@@ -15,8 +19,12 @@ METADATA = [
 ]
 
 
+def described(metadata):
+    return [(f"{row}.png", each) for row, each in enumerate(metadata)]
+
+
 def table(*metadata):
-    return columns.from_metadata([(f"{row}.png", each) for row, each in enumerate(metadata)])
+    return columns.from_metadata(described(metadata))
 
 
 def everywhere(*metadata):
@@ -96,11 +104,10 @@ def test_numbers_stay_exact(values, types):
 
 
 def test_a_table_is_mapped_as_it_was_written(tmp_path):
-    written = table(*METADATA)
-    columns.write(tmp_path / "columns.arrow", written)
+    assert columns.write(tmp_path / "columns.arrow", described(METADATA)) == len(METADATA)
     before = pa.total_allocated_bytes()
     read = columns.open(tmp_path / "columns.arrow")
-    assert read.equals(written)
+    assert read.equals(table(*METADATA))
     assert pa.total_allocated_bytes() == before
 
 
@@ -112,7 +119,7 @@ def test_no_items_have_no_fields():
 @pytest.mark.parametrize("damage", [lambda data: data[:-8], lambda data: b"", lambda data: b"x" * len(data)])
 def test_a_damaged_table_does_not_open(tmp_path, damage):
     path = tmp_path / "columns.arrow"
-    columns.write(path, table(*METADATA))
+    columns.write(path, described(METADATA))
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises((OSError, pa.ArrowException)):
         columns.open(path)
@@ -176,3 +183,63 @@ def test_groups_are_what_items_have():
 def test_groups_of_several_values_have_no_order():
     found = table({"c": ["b", "a"]}, {"c": ["a", "b"]}, {"c": ["a", 1, True]}, {"c": "a"}, {}, {"c": {"x": None}})
     assert groups(found, "c", range(6)) == ['["a","b"]', '["a","b"]', '["a",1,true]', '"a"', None, '{"x": null}']
+
+
+_VALUES = (
+    st.none()
+    | st.booleans()
+    | st.sampled_from([0, 1, 1.0, 0.5, -0.0, 2**53, 2**53 + 1, -(2**63), 2**63, float("nan"), float("inf")])
+    | st.sampled_from(["a", "b", ""])
+    | st.just({"x": 1})
+)
+_ITEMS = st.lists(st.dictionaries(st.sampled_from("nm"), _VALUES | st.lists(_VALUES, max_size=3), max_size=2), max_size=12)
+_SMALL = st.integers(1, 5)
+
+
+def several(found: pa.Table, field: str) -> list[Counter]:
+    """What each item has in a field, whole numbers and fractions alike."""
+    rows = [Counter() for _ in range(found.num_rows)]
+    for column in columns.of(found, field):
+        for row, value in zip(rows, column.to_pylist(), strict=True):
+            row.update(
+                (isinstance(each, bool), each) for each in (value if isinstance(value, list) else [value]) if each is not None
+            )
+    return rows
+
+
+@settings(deadline=None)
+@given(items=_ITEMS, batch=_SMALL, chunk=_SMALL)
+def test_batches_make_no_difference(tmp_path_factory, items, batch, chunk):
+    path = tmp_path_factory.mktemp("batches") / "columns.arrow"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(columns, "_BATCH", batch)
+        patch.setattr(columns, "_CHUNK", batch * chunk)
+        assert columns.write(path, described(items)) == len(items)
+    read, whole = columns.open(path), table(*items)
+    assert all(column.num_chunks <= -(-len(items) // (batch * chunk)) for column in read.columns)
+    assert read["id"].to_pylist() == whole["id"].to_pylist()
+    assert read.schema.names == whole.schema.names and read.schema.types == whole.schema.types
+    for field in "nm":
+        assert several(read, field) == several(whole, field)
+        assert groups(read, field, range(len(items))) == groups(whole, field, range(len(items)))
+        every = Rows.all(len(items))
+        assert columns.facets([(read, every)], field, 20) == columns.facets([(whole, every)], field, 20)
+
+
+def test_a_list_and_a_fraction_in_a_later_batch_change_the_type_of_all(tmp_path, monkeypatch):
+    monkeypatch.setattr(columns, "_BATCH", 1)
+    monkeypatch.setattr(columns, "_CHUNK", 2)
+    columns.write(tmp_path / "columns.arrow", described([{"n": 1}, {}, {"n": [2.5, 3]}, {"new": "x"}]))
+    read = columns.open(tmp_path / "columns.arrow")
+    assert [(field.name, str(field.type)) for field in read.schema][1:] == [
+        ("metadata.n", "list<item: double>"),
+        ("metadata.new", "string"),
+    ]
+    assert read["metadata.n"].to_pylist() == [[1.0], None, [2.5, 3.0], None]
+    assert read["metadata.n"].num_chunks == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["columns.arrow"]
+
+
+def test_one_number_of_an_item_is_counted_once_beside_what_no_float_can_hold():
+    assert columns.facets([everywhere({"n": [1, 1.0]}, {"n": 2**53 + 1}, {"n": 0.5})], "n", 9)[-1] == (2**53 + 1, 1)
+    assert dict(columns.facets([everywhere({"n": [1, 1.0]}, {"n": 2**53 + 1})], "n", 9)) == {1: 1, 2**53 + 1: 1}

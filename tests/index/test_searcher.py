@@ -327,3 +327,35 @@ def test_fields_that_nobody_has_are_told(coloured, asked):
     _, searcher, _ = coloured
     with pytest.raises(filters.UnknownField, match="'colour'"):
         searcher.search(some(1)[0], 10, **asked)
+
+
+def test_versions_that_were_replaced_leave_the_live_segment(place):
+    place.add("a", some(3))
+    searcher = place.searcher()
+    before = searcher._parts.live
+    for turn in range(5):
+        for number, vector in enumerate(some(4, turn)):
+            place.put(f"x{number}", vector)
+        searcher.follow()
+        assert len(searcher._parts.live.keys) <= 4 + 4
+    place.delete("x0")
+    place.delete("x1")
+    searcher.follow()
+    place.put("y", some(1, 9)[0])
+    searcher.follow()
+    assert len(searcher._parts.live.keys) == 3
+    assert {hit.item.id for hit in searcher.search(some(1)[0], 100)} == set(place.vectors)
+    assert len(before.keys) == 0
+
+
+def test_an_announcement_of_a_version_that_was_replaced_meanwhile_takes_nothing_away(place):
+    place.add("a", some(1))
+    searcher = place.searcher()
+    old = place.catalog.put(NewItem("x", "x", {}, 1, 1), "another bundle's", some(1, 2)[0])
+    place.put("x", some(1, 3)[0])
+    searcher.follow()
+    place.catalog.add_pending(FINGERPRINT, [old], {"x": some(1, 2)[0]})
+    for _ in range(2):
+        searcher.follow()
+        assert searcher.search(some(1, 3)[0], 1)[0].score == pytest.approx(1, abs=1e-5)
+    assert searcher.pending == 0 and len(searcher._parts.live.keys) == 1

@@ -72,7 +72,7 @@ def test_a_flipped_bit_is_found(folder, name):
 
 
 def test_columns_of_other_rows_do_not_open(folder):
-    columns.write(folder / "columns.arrow", columns.from_metadata([("0.png", {})]))
+    columns.write(folder / "columns.arrow", [("0.png", {})])
     with pytest.raises(SegmentError, match="another number of rows"):
         segments.open(folder, "f")
 
