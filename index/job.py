@@ -101,9 +101,11 @@ def run(
     root, place = gallery.resolve(), collection.resolve()
     _check(gallery, root, place, origin, bundle, encoder)
     try:
-        for folder in (place, place / "bundles", place / "generations", place / "segments"):
-            folder.mkdir(parents=True, exist_ok=True)
-        bundles.sync(place)
+        new = [folder for folder in (place, *place.parents) if not folder.exists()]
+        for name in ("blobs", "bundles", "generations", "segments"):
+            (place / name).mkdir(parents=True, exist_ok=True)
+        for folder in (place, *(folder.parent for folder in new)):
+            bundles.sync(folder)
         with _only_job(place):
             catalog = Catalog(place, create=True)
             try:
