@@ -67,11 +67,11 @@ class Campaign:
 
     def cut(self, cuts: list[int], how: str) -> Iterator[tuple[int, str | None]]:
         """Cut the power at each of these places → what was wrong then. ``how``: ``LOSES``, or the seed of what is kept."""
-        disk = Disk(self._now / "collection", self._prepared / "collection")
+        disk = Disk(self._now, self._prepared)
         for place in replay(disk, self.calls, cuts):
             self._restore()
             shutil.rmtree(self._now / "collection", ignore_errors=True)
-            disk.write(self._now / "collection", None if how == LOSES else random.Random(f"{how} {place}"))
+            disk.write("collection", None if how == LOSES else random.Random(f"{how} {place}"))
             try:
                 self.check(sum(self._acknowledges(call) for call in self.calls[:place]))
             except Broken as error:

@@ -69,14 +69,11 @@ Node = File | Folder
 
 
 class Disk:
-    """What lies below ``root``, from its state before the calls, which is safe, on."""
+    """What lies in the folder ``root``, from its state before the calls, which is safe, on; ``before`` is a copy of that."""
 
     def __init__(self, root: Path, before: Path) -> None:
-        """``before``: a copy of what was at ``root``; it may not exist."""
         self.root = root
-        self._top = Folder()
-        self._top.change({root.name: _read(before)} if before.exists() else {})
-        self._top.sync()
+        self._top = _read(before)
         self._offsets: dict[int, int] = {}
 
     def apply(self, call: Call) -> None:
@@ -96,11 +93,12 @@ class Disk:
         elif not call.handles and call.path is not None and self._holds(call.path):
             raise ValueError(f"{call.name} is not understood")
 
-    def write(self, to: Path, chance: random.Random | None) -> None:
-        """What is there after the power came back, written to ``to``: of what is not safe nothing, or a part by chance."""
-        top = self._top.survives(chance)
-        if self.root.name in top:
-            _write(top[self.root.name], to, chance)
+    def write(self, name: str, chance: random.Random | None) -> None:
+        """Write what is there under this name in the root after the power came back: of what is not safe nothing, or a part by
+        chance."""
+        assert isinstance(self._top, Folder)
+        if (node := self._top.survives(chance).get(name)) is not None:
+            _write(node, self.root / name, chance)
 
     def _open(self, call: Call) -> None:
         path = call.names[0]
@@ -174,7 +172,7 @@ class Disk:
         return path == self.root or self.root in path.parents
 
     def _parent(self, path: Path) -> Folder:
-        folder = self._top if path == self.root else self._at(path.parent)
+        folder = self._at(path.parent)
         if not isinstance(folder, Folder):
             raise ValueError(f"{path.parent} is not known as a folder")
         return folder
@@ -183,7 +181,7 @@ class Disk:
         if not self._holds(path):
             return None
         node: Node | None = self._top
-        for name in (self.root.name, *path.relative_to(self.root).parts):
+        for name in path.relative_to(self.root).parts:
             node = node.seen.get(name) if isinstance(node, Folder) else None
         return node
 

@@ -26,6 +26,11 @@ def _few(shop: Shop) -> None:
     shop.fill(range(10))
 
 
+def _only_indexed(shop: Shop) -> None:
+    shop.fill(range(10))
+    shop.index()
+
+
 def _many(shop: Shop) -> None:
     """A base of forty, a deleted item, one that came through the service; then a few files come, change and go."""
     _indexed(shop)
@@ -63,6 +68,16 @@ def _job(shop: Shop) -> Iterator[None]:
     yield
 
 
+def _first_upload(shop: Shop) -> Iterator[None]:
+    """A server that has been at work for some time gets its first picture."""
+    catalog = shop.catalog()
+    catalog.delete("5.png")
+    yield
+    shop.upload(catalog, "first", 201)
+    yield
+    catalog.close()
+
+
 def _changes(shop: Shop) -> Iterator[None]:
     """Items come, are replaced, taken over from the gallery, deleted."""
     catalog = shop.catalog()
@@ -86,5 +101,6 @@ ALL = (
     Scenario("segment", "a job with a few changes, which adds a segment", _many, _job),
     Scenario("merge", "a job with many changes, which makes a new base", _much, _job),
     Scenario("bundle", "a job with another bundle, which encodes all anew", _other_bundle, _job),
+    Scenario("upload", "a deletion, and the first picture that comes through the service", _only_indexed, _first_upload),
     Scenario("service", "six changes through the service", _indexed, _changes),
 )

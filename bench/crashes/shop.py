@@ -53,7 +53,7 @@ class State:
         return f"[{(self.fingerprint or 'no bundle')[:6]}: {held}]"
 
 
-class Shop(miniatures.Shop):  # type: ignore[misc]
+class Shop(miniatures.Shop):
     """A gallery, a bundle and a collection in one folder, new or as it was left."""
 
     def __init__(self, folder: Path) -> None:
@@ -62,9 +62,9 @@ class Shop(miniatures.Shop):  # type: ignore[misc]
         made = folder / "bundle"
         self.use(bundles.load(made) if made.exists() else miniatures.make_bundle(made))
 
-    def index(self, **options: Any) -> job.Report:
+    def index(self, gallery: Path | None = None, **options: Any) -> job.Report:
         job.BATCH = _FILES_A_COMMIT  # so that a few files are several commits
-        return job.run(self.gallery, self.bundle, self.encoder, self.collection, origin=GALLERY, **options)
+        return super().index(gallery, origin=GALLERY, **options)
 
 
 def apart(work: Callable[P, R], *given: P.args, **named: P.kwargs) -> R:
