@@ -16,6 +16,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from model import Failure
+
 from . import load
 from .campaign import Campaign, Tried, attempt
 from .scenarios import ALL, Scenario
@@ -98,4 +100,7 @@ def _tells(text: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except Failure as error:
+        sys.exit(str(error))

@@ -1,7 +1,8 @@
 """A number of kills and a seed in, what was tried and what failed out: a job and two writers die while they all work.
 
 They share one collection and are killed together, after a random time. Writers acknowledge every change of their own ids; the
-gallery changes before every job. Nothing is undone between kills: each finds what all before it left.
+gallery changes before every job. Nothing is undone between kills: each finds what all before it left. A seed repeats the
+changes, and the moments as shares of the seconds that a job takes; what exactly is hit then, the machine decides.
 """
 
 import random
