@@ -6,6 +6,7 @@
 # make prove-training  trainings that are killed and resumed end with the same weights, bit for bit
 # make bench-index     what a job costs, beside a bare loop, again and at two million rows; a thousand live changes a second
 # make prove-filters   a hundred thousand random filters find what plain Python finds
+# make prove-index     a collection survives a kill at every write, power cuts, and kills under load
 # make up     the demo's collection in containers, on port 8000
 #
 # TORCH_INDEX  address of another package index for torch, see README.md
@@ -15,7 +16,7 @@ TORCH_INDEX ?=
 bin := .venv/bin
 pip_install := $(bin)/pip install --disable-pip-version-check -q -c constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
-.PHONY: demo test lint bench bench-training bench-compare bench-peers bench-search bench-index prove-training prove-filters up screenshot clean
+.PHONY: demo test lint bench bench-training bench-compare bench-peers bench-search bench-index prove-training prove-filters prove-index up screenshot clean
 
 demo: demo/bundle/bundle.json
 	$(bin)/lookalike index demo/emoji --origin gallery --bundle demo/bundle --to demo/collection
@@ -64,6 +65,10 @@ bench-compare: build/emoji/labels.csv build/icons/labels.csv
 # SEED=… repeats the filters of another proof
 prove-filters: .venv/dev
 	LOOKALIKE_FILTERS=100000 $(bin)/python -m pytest tests/index/test_filters.py -k plain_evaluation -o timeout=0 $(if $(SEED),--hypothesis-seed=$(SEED))
+
+# needs strace; SEED=… repeats the cuts and kills of another proof
+prove-index: .venv/dev
+	$(bin)/python -m bench.crashes --seed $(or $(SEED),$(shell date +%s))
 
 # a million real vectors are made first: two hours
 bench-search: .venv/dev demo/bundle/bundle.json

@@ -19,7 +19,9 @@ _DRAFT_LIVES = 24 * 3600  # seconds: an older draft is of a process that died
 def write(collection: Path, content: str, data: bytes) -> None:
     """Keep ``data`` under its SHA-256; on disk when this returns."""
     final = _path(collection, content)
-    final.parent.mkdir(parents=True, exist_ok=True)
+    if not final.parent.is_dir():  # a job makes it, since a power cut took a new one with its first picture
+        final.parent.mkdir(parents=True, exist_ok=True)
+        sync(collection)
     draft = final.with_name(f".{uuid4().hex}.tmp")  # two requests may bring one picture at once
     try:
         if not final.exists():

@@ -110,9 +110,11 @@ def run(
     place = collection.resolve()
     _check(source, place, origin, bundle, encoder)
     try:
-        for folder in (place, place / "bundles", place / "generations", place / "segments"):
-            folder.mkdir(parents=True, exist_ok=True)
-        bundles.sync(place)
+        new = [folder for folder in (place, *place.parents) if not folder.exists()]
+        for name in ("blobs", "bundles", "generations", "segments"):
+            (place / name).mkdir(parents=True, exist_ok=True)
+        for folder in (place, *(folder.parent for folder in new)):
+            bundles.sync(folder)
         with only_job(place):
             catalog = Catalog(place, create=True)
             try:

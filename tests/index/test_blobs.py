@@ -62,3 +62,11 @@ def test_gallery_pictures_are_read_where_they_lie(shop):
     os.mkfifo(shop.gallery / "1.png")
     assert blobs.read(shop.collection, catalog, item(1, "gallery")) is None
     catalog.close()
+
+
+def test_the_first_picture_makes_the_name_of_its_folder_safe(shop, monkeypatch):
+    synced = []
+    monkeypatch.setattr(blobs, "sync", synced.append)
+    blobs.write(shop.collection, content(1), picture(1))
+    blobs.write(shop.collection, content(2), picture(2))
+    assert synced == [shop.collection, shop.collection / "blobs", shop.collection / "blobs"]

@@ -720,6 +720,18 @@ def small_disk(tmp_path):
     subprocess.run(["umount", "--lazy", str(place)], check=True)
 
 
+def test_the_names_of_new_folders_are_on_disk_before_the_job_begins(shop, monkeypatch):
+    synced = []
+    sync = bundles.sync
+    monkeypatch.setattr(bundles, "sync", lambda path: (synced.append(path), sync(path)))
+    monkeypatch.setattr(jobs, "keep_bundle", lambda *_: synced.append("begins"))
+    shop.collection = shop.folder / "new" / "collection"
+    with pytest.raises(FileNotFoundError):
+        shop.index()
+    assert {*synced[: synced.index("begins")]} == {shop.collection, shop.folder / "new", shop.folder}
+    assert {path.name for path in shop.collection.iterdir()} >= {"blobs", "bundles", "generations", "segments"}
+
+
 def test_a_full_disk(shop, small_disk):
     """With more room each time the job fails at one place after the other, while a server goes on; then it ends well."""
     shop.collection = small_disk / "collection"
