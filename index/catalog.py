@@ -7,6 +7,8 @@ own changes are those of job 0, which is always published. A job that dies needs
 """
 
 import json
+import os
+import sqlite3
 import time
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,6 +17,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 import numpy as np
 import sqlalchemy as sa
@@ -99,6 +102,14 @@ class CatalogError(Failure):
     """The catalog cannot be used; the message says what to do."""
 
 
+class ReadOnly(CatalogError):
+    """The collection's folder cannot be written."""
+
+
+class DiskFull(CatalogError):
+    """Nothing was changed."""
+
+
 @dataclass(frozen=True)
 class Item:
     """One version of an item. ``content`` is the SHA-256 of the file's bytes."""
@@ -167,15 +178,20 @@ class State:
 
 
 class Catalog:
-    """Safe to use from several threads and processes. Raises ``CatalogError`` when it cannot be opened."""
+    """Safe to use from several threads and processes. Raises ``CatalogError`` when it cannot be opened.
+
+    In a folder that cannot be written it is a snapshot: read as it lies there, never changed.
+    """
 
     def __init__(self, directory: Path, *, create: bool = False) -> None:
         self.path = directory.absolute() / FILE
         if not create and not self.path.is_file():
             raise CatalogError(_EMPTY.format(directory))
         directory.mkdir(parents=True, exist_ok=True)
-        self._engine = sa.create_engine(sa.URL.create("sqlite", database=str(self.path)), pool_size=16, max_overflow=48)
-        sa.event.listen(self._engine, "connect", _configure)
+        self.writable = os.access(directory, os.W_OK)
+        url = _url(self.path) if self.writable else _snapshot(self.path)
+        self._engine = sa.create_engine(url, pool_size=16, max_overflow=48)
+        sa.event.listen(self._engine, "connect", _configure if self.writable else _manually)
         try:
             self._prepare(create)
         except CatalogError:
@@ -184,6 +200,11 @@ class Catalog:
 
     def close(self) -> None:
         self._engine.dispose()
+
+    def check_writable(self) -> None:
+        """Raises ``ReadOnly``."""
+        if not self.writable:
+            raise ReadOnly(f"{self.path.parent} cannot be written, so nothing in it is changed. Mount it writable.")
 
     # --- what is there ---
 
@@ -273,6 +294,12 @@ class Catalog:
         query = sa.select(_changes).where(_changes.c.number > after).order_by(_changes.c.number)
         with self._reading() as rows:
             return [Change(row.number, row.id, row.key) for row in rows.execute(query)]
+
+    def published(self) -> list[int]:
+        """The numbers of the jobs that count, the newest first."""
+        query = sa.select(_jobs.c.number).where(_jobs.c.state == "published").order_by(_jobs.c.number.desc())
+        with self._reading() as rows:
+            return list(rows.scalars(query))
 
     def quarantined(self, origin: str) -> dict[str, Fault]:
         query = sa.select(_quarantine).where(_quarantine.c.origin == origin).order_by(_quarantine.c.id)
@@ -415,9 +442,25 @@ class Catalog:
             with self._engine.connect() as connection:
                 yield connection
         except sa.exc.DatabaseError as error:
-            raise CatalogError(
-                f"{self.path} cannot be used ({error.orig}). See that its disk is a local one, not full, and can be written."
-            ) from error
+            raise self._told(error) from error
+
+    def _told(self, error: sa.exc.DatabaseError) -> CatalogError:
+        code = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF
+        if code == sqlite3.SQLITE_FULL:
+            return DiskFull(f"The disk of {self.path} is full; nothing was changed. Make room, then try again.")
+        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            return CatalogError(
+                f"{self.path} is damaged ({error.orig}). Restore the collection with `lookalike restore`, or index anew into "
+                "another folder."
+            )
+        if not self.writable:
+            return CatalogError(
+                f"{self.path} cannot be read ({error.orig}): its folder cannot be written, and it was in use when it was "
+                "copied or mounted. Mount it writable, or take what `lookalike backup` wrote."
+            )
+        return CatalogError(
+            f"{self.path} cannot be used ({error.orig}). See that its disk is a local one, not full, and can be written."
+        )
 
     @contextmanager
     def _reading(self) -> Iterator[sa.Connection]:
@@ -429,14 +472,30 @@ class Catalog:
     @contextmanager
     def _writing(self) -> Iterator[sa.Connection]:
         """All of the block or nothing of it, on disk when the block ends."""
+        self.check_writable()
         with self._connected() as connection:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
             yield connection
             connection.exec_driver_sql("COMMIT")
 
 
-def _configure(connection: Any, _: Any) -> None:
+def _url(path: Path) -> sa.URL:
+    return sa.URL.create("sqlite", database=str(path))
+
+
+def _snapshot(path: Path) -> sa.URL:
+    """SQLite has to be told that it cannot lock. What writers left in the log is read too, where its index lies beside it."""
+    log = path.with_name(f"{path.name}-wal")
+    how = {"mode": "ro"} if log.exists() and log.stat().st_size else {"immutable": "1"}
+    return sa.URL.create("sqlite", database=f"file:{quote(str(path))}", query={**how, "uri": "true"})
+
+
+def _manually(connection: Any, _: Any) -> None:
     connection.isolation_level = None  # sqlite3 would begin transactions on its own, and too late
+
+
+def _configure(connection: Any, _: Any) -> None:
+    _manually(connection, _)
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=30000", "temp_store=MEMORY"):
         connection.execute(f"PRAGMA {pragma}").fetchall()
 

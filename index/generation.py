@@ -34,6 +34,11 @@ def path(collection: Path, number: int) -> Path:
     return collection / "generations" / f"{number}.json"
 
 
+def described(collection: Path) -> list[int]:
+    """The numbers of those that are on the disk, the newest first; published or not."""
+    return sorted((int(file.stem) for file in (collection / "generations").glob("*.json") if file.stem.isdigit()), reverse=True)
+
+
 def read(collection: Path, number: int) -> Generation:
     """Raises ``GenerationError``."""
     place = path(collection, number)

@@ -79,9 +79,8 @@ def current(catalog: Catalog, collection: Path) -> Generation | None:
 def sweep(catalog: Catalog, collection: Path) -> None:
     """Remove what jobs that died left behind, and generations that are past. The caller holds the collection's job lock."""
     newest = catalog.state().generation or 0  # those above were never published
-    numbers = [int(file.stem) for file in (collection / "generations").glob("*.json") if file.stem.isdigit()]
     kept = []
-    for number in sorted((number for number in numbers if number <= newest), reverse=True)[:KEPT]:
+    for number in [number for number in generations.described(collection) if number <= newest][:KEPT]:
         with suppress(GenerationError):
             kept.append(generations.read(collection, number))
     _keep_only(collection / "generations", {f"{generation.number}.json" for generation in kept})
