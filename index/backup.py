@@ -178,7 +178,7 @@ class _Copy:
         """What the copied catalog's generations name, and the SHA-256 that each file should have."""
         wanted: dict[str, str] = {}
         state = copy.state()
-        for number in copy.generations():
+        for number in copy.done():
             place = generations.path(self.source, number)
             if not place.exists():
                 if number == state.generation:

@@ -8,6 +8,7 @@ own changes are those of job 0, which is always published. A job that dies needs
 
 import hashlib
 import json
+import os
 import sqlite3
 import time
 import zlib
@@ -17,6 +18,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 import numpy as np
 import sqlalchemy as sa
@@ -42,6 +44,14 @@ BARE = "vector:"  # begins the content of an item that has no picture
 _LOOKUP = 500  # bound values a statement
 _PAGES = 4_096  # pages that are copied, or rows that are read, at a time
 _EMPTY = "{} holds no collection yet. Fill it with `lookalike index` first."
+
+
+class ReadOnly(CatalogError):
+    """The collection's folder cannot be written."""
+
+
+class DiskFull(CatalogError):
+    """Nothing was changed."""
 
 
 @dataclass(frozen=True)
@@ -183,15 +193,20 @@ class Numbers:
 
 
 class Catalog:
-    """Safe to use from several threads and processes. Raises ``CatalogError`` when it cannot be opened."""
+    """Safe to use from several threads and processes. Raises ``CatalogError`` when it cannot be opened.
+
+    In a folder that cannot be written it is a snapshot: read as it lies there, never changed.
+    """
 
     def __init__(self, directory: Path, *, create: bool = False) -> None:
         self.path = directory.absolute() / FILE
         if not create and not self.path.is_file():
             raise CatalogError(_EMPTY.format(directory))
         directory.mkdir(parents=True, exist_ok=True)
-        self._engine = sa.create_engine(sa.URL.create("sqlite", database=str(self.path)), pool_size=16, max_overflow=48)
-        sa.event.listen(self._engine, "connect", _configure)
+        self.writable = os.access(directory, os.W_OK)
+        url = _url(self.path) if self.writable else _snapshot(self.path)
+        self._engine = sa.create_engine(url, pool_size=16, max_overflow=48)
+        sa.event.listen(self._engine, "connect", _configure if self.writable else _manually)
         try:
             self._prepare(create)
         except CatalogError:
@@ -200,6 +215,11 @@ class Catalog:
 
     def close(self) -> None:
         self._engine.dispose()
+
+    def check_writable(self) -> None:
+        """Raises ``ReadOnly``."""
+        if not self.writable:
+            raise ReadOnly(f"{self.path.parent} cannot be written, so nothing in it is changed. Mount it writable.")
 
     # --- what is there ---
 
@@ -587,12 +607,6 @@ class Catalog:
         with self._reading() as rows:
             return sorted(rows.scalars(query))
 
-    def generations(self) -> list[int]:
-        """The jobs that were published, rolled back or not: where one made a generation, it has the job's number."""
-        query = sa.select(_jobs.c.number).where(_jobs.c.state.in_((PUBLISHED, ROLLED_BACK)) & (_jobs.c.number != API))
-        with self._reading() as rows:
-            return sorted(rows.scalars(query))
-
     def origins(self) -> set[str]:
         """Where the live items came from."""
         with self._reading() as rows:
@@ -655,9 +669,25 @@ class Catalog:
             with self._engine.connect() as connection:
                 yield connection
         except sa.exc.DatabaseError as error:
-            raise CatalogError(
-                f"{self.path} cannot be used ({error.orig}). See that its disk is a local one, not full, and can be written."
-            ) from error
+            raise self._told(error) from error
+
+    def _told(self, error: sa.exc.DatabaseError) -> CatalogError:
+        code = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF
+        if code == sqlite3.SQLITE_FULL:
+            return DiskFull(f"The disk of {self.path} is full; nothing was changed. Make room, then try again.")
+        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            return CatalogError(
+                f"{self.path} is damaged ({error.orig}). Restore the collection with `lookalike restore`, or index anew into "
+                "another folder."
+            )
+        if not self.writable:
+            return CatalogError(
+                f"{self.path} cannot be read ({error.orig}): its folder cannot be written, and it was in use when it was "
+                "copied or mounted. Mount it writable, or take what `lookalike backup` wrote."
+            )
+        return CatalogError(
+            f"{self.path} cannot be used ({error.orig}). See that its disk is a local one, not full, and can be written."
+        )
 
     @contextmanager
     def _reading(self) -> Iterator[sa.Connection]:
@@ -669,14 +699,30 @@ class Catalog:
     @contextmanager
     def _writing(self) -> Iterator[sa.Connection]:
         """All of the block or nothing of it, on disk when the block ends."""
+        self.check_writable()
         with self._connected() as connection:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
             yield connection
             connection.exec_driver_sql("COMMIT")
 
 
-def _configure(connection: Any, _: Any) -> None:
+def _url(path: Path) -> sa.URL:
+    return sa.URL.create("sqlite", database=str(path))
+
+
+def _snapshot(path: Path) -> sa.URL:
+    """SQLite has to be told that it cannot lock. What writers left in the log is read too, where its index lies beside it."""
+    log = path.with_name(f"{path.name}-wal")
+    how = {"mode": "ro"} if log.exists() and log.stat().st_size else {"immutable": "1"}
+    return sa.URL.create("sqlite", database=f"file:{quote(str(path))}", query={**how, "uri": "true"})
+
+
+def _manually(connection: Any, _: Any) -> None:
     connection.isolation_level = None  # sqlite3 would begin transactions on its own, and too late
+
+
+def _configure(connection: Any, _: Any) -> None:
+    _manually(connection, _)
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=30000", "temp_store=MEMORY"):
         connection.execute(f"PRAGMA {pragma}").fetchall()
 

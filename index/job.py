@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from os import cpu_count
 from pathlib import Path
-from shutil import copytree, rmtree
+from shutil import copy2, rmtree
 from typing import Any
 
 import numpy as np
@@ -138,10 +138,14 @@ def keep_bundle(bundle: Bundle, collection: Path) -> None:
     if _held(place) == bundle.manifest:
         return
     with bundles.writing(place) as draft:
-        copytree(bundle.path, draft, dirs_exist_ok=True)
-        for file in draft.rglob("*"):
-            bundles.sync(file)
-        bundles.sync(draft)
+        for source in sorted(bundle.path.rglob("*")):  # not copytree: its error hides that a disk is full
+            copy = draft / source.relative_to(bundle.path)
+            if source.is_dir():
+                copy.mkdir(exist_ok=True)
+            else:
+                copy2(source, copy)
+        for copy in (*draft.rglob("*"), draft):
+            bundles.sync(copy)
         if _held(draft) != bundle.manifest:
             raise JobError(f"{bundle.path} changed while it was copied. Run again.")
 

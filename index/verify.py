@@ -160,7 +160,7 @@ class _Look:
     def _generations(self) -> list[Generation]:
         """Those that can be read, the current one first."""
         current, kept = self.catalog.state().generation, []
-        for number in sorted(self.catalog.generations(), key=lambda number: (number != current, number)):
+        for number in sorted(self.catalog.done(), key=lambda number: (number != current, number)):
             if number == current or generations.path(self.collection, number).exists():
                 try:
                     kept.append(generations.read(self.collection, number))

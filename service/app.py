@@ -95,12 +95,13 @@ async def _follow(context: Context) -> None:
     engine, metrics = context.engine, context.metrics
     while True:
         following = await asyncio.to_thread(engine.follow)
-        metrics.following.set(following)
+        keeps_up = following
         with contextlib.suppress(NotReady):
-            serving = engine.serving
+            serving, keeps_up = engine.serving, engine.lags is None
             metrics.items.set(engine.count)
             metrics.pending.set(serving.searcher.pending)
             metrics.generation.set(serving.searcher.generation.number)
+        metrics.following.set(keeps_up)
         await asyncio.sleep(context.settings.follow_seconds if following else RETRY_SECONDS)
 
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from index import blobs
 from index import generation as generations
-from index.catalog import API_ORIGIN, FILE, Catalog, Item, NewItem, State
+from index.catalog import API_ORIGIN, FILE, Catalog, CatalogError, Item, NewItem, State
 from index.columns import Value
 from index.filters import Filter
 from index.searcher import Hit, Searcher
@@ -86,6 +86,7 @@ class Engine:
             "this server takes it up by itself."
         )
         self._fault = self._empty
+        self._keeps_up = False
         self._following = threading.Lock()
         self._swapping = threading.Lock()
         self._known = _Known()
@@ -113,6 +114,14 @@ class Engine:
         """Items that can be found, as last followed."""
         return self._known.count
 
+    @property
+    def lags(self) -> str | None:
+        """A sentence where what is served does not follow the collection, None where it does. Raises ``NotReady``."""
+        _ = self.serving
+        if not self.catalog.writable:
+            return f"{self.collection} cannot be written: what it held when the server took it up is served, and nothing newer."
+        return None if self._keeps_up else self._fault
+
     def follow(self) -> bool:
         """Take up what changed on disk. False when that failed: what is served goes on, and the reason is logged once."""
         with self._following:
@@ -123,9 +132,9 @@ class Engine:
                 fault = str(error) if known else "The collection cannot be read; the server's log says why."
                 if fault != self._fault:
                     log.error("%s", fault, exc_info=not known)
-                self._fault = fault
+                self._fault, self._keeps_up = fault, False
                 return False
-            self._fault = self._empty
+            self._fault, self._keeps_up = self._empty, True
             return True
 
     def close(self) -> None:
@@ -138,20 +147,24 @@ class Engine:
             return
         state, known = catalog.state(), self._known
         if state != known.seen:
+            known.count = state.count
             if known.serving is not None:
                 self._take_up()  # also where the new generation does not load
             if state.generation is not None and state.generation != known.generation:
-                self._swap(self._load(catalog, state.generation))
-            known.seen, known.count = state, state.count
-        if known.serving is not None:
+                self._swap(self._loaded(catalog, state.generation))
+            known.seen = state
+        if known.serving is not None and catalog.writable:
             self._encode_pending(catalog, known.serving)
 
     def _opened(self) -> Catalog | None:
         """The catalog, anew where another file took its place; None while there is none."""
-        file = _identity(self.collection / FILE)
+        place = self.collection / FILE
+        if place.is_dir():
+            raise CatalogError(f"{place} is a folder. Put the file back, or restore the collection from a backup.")
+        file = _identity(place)
         if file != self._known.file:
             if self._known.file is not None:
-                log.warning("%s was taken away or replaced", self.collection / FILE)
+                log.warning("%s was taken away or replaced", place)
             self._forget()
             if file is not None:
                 self._known.catalog = Catalog(self.collection)
@@ -162,6 +175,25 @@ class Engine:
         if self._known.catalog is not None:
             self._known.catalog.close()
         self._known = _Known()
+
+    def _loaded(self, catalog: Catalog, number: int) -> Serving:
+        """Raises what keeps it from being loaded; a server that has nothing to serve takes up one before it first."""
+        try:
+            return self._load(catalog, number)
+        except Exception:
+            older = None if self._known.serving else self._before(catalog, number)
+            if older is not None:
+                self._swap(older)
+            raise
+
+    def _before(self, catalog: Catalog, number: int) -> Serving | None:
+        """The newest older generation that is whole."""
+        done = catalog.done()
+        for older in reversed(generations.readable(self.collection)):
+            if older.number < number and older.number in done and not done[older.number].rolled_back:
+                with contextlib.suppress(Failure):
+                    return self._load(catalog, older.number)
+        return None
 
     def _load(self, catalog: Catalog, number: int) -> Serving:
         generation = generations.read(self.collection, number)
@@ -256,6 +288,7 @@ class Engine:
 
     def put(self, id: str, data: bytes, metadata: dict[str, Any]) -> Item:
         """Add or replace an item; it is found by every search that begins after this returns."""
+        self._check_writable()
         vectors, serving = self.embed([data])
         content = hashlib.sha256(data).hexdigest()
         blobs.write(self.collection, content, data)
@@ -266,7 +299,14 @@ class Engine:
 
     def delete(self, id: str) -> bool:
         """False when there is no such item. No search finds it from now on: each asks the catalog whether its hits live."""
+        self._check_writable()
         return self.catalog.delete(id)
+
+    def _check_writable(self) -> None:
+        """Raises ``CatalogError``: what is written to a file that was taken away would be lost with it."""
+        self.catalog.check_writable()
+        if _identity(self.collection / FILE) != self._known.file:
+            raise CatalogError(f"{self.collection / FILE} was taken away or replaced.")
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

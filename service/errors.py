@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import Match, Mount
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from index.catalog import CatalogError
+from index.catalog import CatalogError, DiskFull, ReadOnly
 from index.filters import FilterError, UnknownField, WrongType
 from model.image import DamagedImage, ImageError, ImageTooLarge, NotAnImage
 
@@ -37,6 +37,9 @@ class Problem(Exception):
     ) -> None:
         super().__init__(detail)
         self.status, self.kind, self.detail, self.headers, self.field = status, kind, detail, headers or {}, field
+
+
+_FULL = Problem(507, "disk-full", "The server's disk is full; nothing was changed. Make room there, then try again.")
 
 
 def problem_of(error: Exception) -> Problem:
@@ -64,12 +67,16 @@ def problem_of(error: Exception) -> Problem:
             return Problem(error.status_code, _slug(error.status_code), _sentence(error), dict(error.headers or {}))
         case NotReady():
             return Problem(503, "not-ready", str(error))
+        case ReadOnly():
+            return Problem(403, "read-only", "The server's collection cannot be written, so it takes no changes.")
+        case DiskFull():
+            return _FULL
         case CatalogError():
             return Problem(
                 503, "catalog-unavailable", "The collection cannot be read or written now; the server's log says why."
             )
         case OSError(errno=errno.ENOSPC):
-            return Problem(507, "disk-full", "The server's disk is full; nothing was changed. Make room there, then try again.")
+            return _FULL
     return Problem(500, "internal", "Something broke in the server; its log has the request id. Please report it.")
 
 

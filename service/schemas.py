@@ -151,8 +151,16 @@ class Info(BaseModel):
     limits: Limits
 
 
-class Status(BaseModel):
-    status: Literal["alive", "ready"]
+class Alive(BaseModel):
+    status: Literal["alive"] = "alive"
+
+
+class Ready(BaseModel):
+    """``following``: whether what is served keeps up with the collection; if not, ``detail`` says why."""
+
+    status: Literal["ready"] = "ready"
+    following: bool
+    detail: str | None = None
 
 
 class ProblemOut(BaseModel):

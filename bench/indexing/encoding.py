@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from index import job
+from index import gallery, job
 from index.catalog import batched
-from index.gallery import Entry, scan
+from index.gallery import Entry
 from model.bundle import Bundle
 from model.encoder import Encoder
 
@@ -94,14 +94,15 @@ def _bare(paths: list[Path], encoder: Encoder) -> None:
 def _distinct(count: int) -> Iterator[Path]:
     """Pictures of different bytes: a job encodes equal ones once."""
     seen: set[str] = set()
-    for entry in scan(PICTURES):
+    for entry in gallery.open(PICTURES).scan():
         if len(seen) == count:
             return
         if isinstance(entry, Entry):
-            digest = hashlib.sha256(entry.path.read_bytes()).hexdigest()
+            file = PICTURES / entry.id
+            digest = hashlib.sha256(file.read_bytes()).hexdigest()
             if digest not in seen:
                 seen.add(digest)
-                yield entry.path
+                yield file
 
 
 def _timed(work: Callable[[], object]) -> float:

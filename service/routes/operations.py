@@ -6,23 +6,23 @@ from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from ..engine import NotReady
-from ..schemas import MAX_K, IndexDetails, Info, Limits, ModelDetails, Status
+from ..schemas import MAX_K, Alive, IndexDetails, Info, Limits, ModelDetails, Ready
 from .context import Here, index_info, model_info, problems
 
 router = APIRouter(tags=["operations"], responses=problems())
 
 
 @router.get("/livez")
-async def livez() -> Status:
+async def livez() -> Alive:
     """The process answers. An empty collection is alive, but not ready."""
-    return Status(status="alive")
+    return Alive()
 
 
 @router.get("/readyz", responses=problems(503))
-async def readyz(here: Here) -> Status:
-    """A search would be answered; if not, the problem says what to do."""
-    _ = here.engine.serving
-    return Status(status="ready")
+async def readyz(here: Here) -> Ready:
+    """A search would be answered; if not, the problem says what to do. It may be an answer of yesterday: see `following`."""
+    lags = here.engine.lags
+    return Ready(following=lags is None, detail=lags)
 
 
 @router.get("/info")
