@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from index import gallery, job
+from index import gallery as galleries
+from index import job
 from index.catalog import batched
 from index.gallery import Entry
 from model.bundle import Bundle
@@ -94,7 +95,7 @@ def _bare(paths: list[Path], encoder: Encoder) -> None:
 def _distinct(count: int) -> Iterator[Path]:
     """Pictures of different bytes: a job encodes equal ones once."""
     seen: set[str] = set()
-    for entry in gallery.open(PICTURES).scan():
+    for entry in galleries.open(PICTURES).scan():
         if len(seen) == count:
             return
         if isinstance(entry, Entry):
