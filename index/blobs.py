@@ -10,7 +10,7 @@ from uuid import uuid4
 
 from model.bundle import sync
 
-from .catalog import API_ORIGIN, Catalog, Item
+from .catalog import API_ORIGIN, BARE, Catalog, Item
 from .gallery import ReadError, files
 
 _DRAFT_LIVES = 24 * 3600  # seconds: an older draft is of a process that died
@@ -24,7 +24,9 @@ def write(collection: Path, content: str, data: bytes) -> None:
         sync(collection)
     draft = final.with_name(f".{uuid4().hex}.tmp")  # two requests may bring one picture at once
     try:
-        if not final.exists():
+        try:
+            os.utime(final)  # young again: whoever collects garbage leaves it to the row that is to come
+        except FileNotFoundError:
             with draft.open("wb") as file:
                 file.write(data)
                 file.flush()
@@ -37,6 +39,8 @@ def write(collection: Path, content: str, data: bytes) -> None:
 
 def read(collection: Path, catalog: Catalog, item: Item) -> bytes | None:
     """The picture's bytes as they are now, or None where the file is not to be had."""
+    if item.content.startswith(BARE):
+        return None
     root = str(collection / "blobs") if item.origin == API_ORIGIN else catalog.root(item.origin)
     if root is None:
         return None

@@ -244,6 +244,15 @@ class Catalog:
                 found |= {row.key: _item(row) for row in rows.execute(query)}
         return found
 
+    def alive(self, keys: Sequence[int], generation: int | None = None) -> set[int]:
+        """Those of ``keys`` that ``live`` gives, without their items."""
+        found: set[int] = set()
+        with self._reading() as rows:
+            for some in batched(keys, _LOOKUP):
+                query = _live(generation=generation).with_only_columns(_items.c.key).where(_items.c.key.in_(some))
+                found.update(rows.scalars(query))
+        return found
+
     def find(self, ids: Sequence[str]) -> dict[str, Item]:
         """The live items of these ids."""
         with self._reading() as rows:
@@ -252,7 +261,8 @@ class Catalog:
     def look_up(self, ids: Sequence[str]) -> Known:
         """What a job has to know of the files that it found, all of one moment."""
         with self._reading() as rows:
-            return Known(_find(rows, ids), _graves(rows, ids), _last_change(rows))
+            items = _find(rows, ids)
+            return Known(items, _graves(rows, [id for id in ids if id not in items]), _last_change(rows))
 
     def live_keys(self, *, origin: str | None = None, below: str = "", job: Job | None = None) -> np.ndarray:
         """int64, sorted: keys that are live, of one origin or of all, of ids in the folder ``below`` (it ends with "/").
@@ -274,11 +284,11 @@ class Catalog:
         with self._reading() as rows:
             return np.fromiter(rows.scalars(query), np.int64)
 
-    def vectors(self, keys: Sequence[int], fingerprint: str, dim: int) -> Iterator[tuple[Item, np.ndarray]]:
+    def vectors(self, keys: Iterable[int], fingerprint: str, dim: int) -> Iterator[tuple[Item, np.ndarray]]:
         """Item and float32 vector [dim] of those ``keys`` that have one. Raises ``CatalogError`` on a damaged vector."""
         match = (_vectors.c.content == _items.c.content) & (_vectors.c.fingerprint == fingerprint)
         found = sa.select(_items, _vectors.c.vector, _vectors.c.checksum.label("vector_checksum")).join(_vectors, match)
-        for some in batched(keys, _LOOKUP):
+        for some in batched(map(int, keys), _LOOKUP):  # an array's numbers are none that SQLite takes
             # A snapshot a batch: versions and vectors never change, and a long one would keep the log growing.
             with self._reading() as rows:
                 batch = rows.execute(found.where(_items.c.key.in_(some)).order_by(_items.c.key)).all()

@@ -152,7 +152,7 @@ class _Contents:
         for some in batched(catalog.live_keys().tolist(), _READ):
             items = catalog.live(some)
             keys += sorted(items)
-            digests += [bytes.fromhex(items[key].content) for key in sorted(items)]
+            digests += [hashlib.sha256(items[key].content.encode()).digest() for key in sorted(items)]  # all of one length
         self.keys = np.array(keys, np.int64)
         _, first, self.numbers = np.unique(np.frombuffer(b"".join(digests), "V32"), return_index=True, return_inverse=True)
         self.first = self.keys[first]  # the oldest key of each content

@@ -122,7 +122,7 @@ def _stored(collection: Path, previous: Generation | None, encoder: Encoder, aim
 
 def _write_segment(catalog: Catalog, collection: Path, job: Job, encoder: Encoder, keys: np.ndarray, aim: Aim) -> str:
     folder = collection / "segments" / f"{job.number:08d}"
-    rows = catalog.vectors(keys.tolist(), job.fingerprint, encoder.dim)
+    rows = catalog.vectors(keys, job.fingerprint, encoder.dim)
     segments.write(folder, job.fingerprint, encoder.dim, rows, aim)
     segments.verify(folder)
     return folder.name

@@ -64,7 +64,7 @@ class Searcher:
             for part in self._parts.stored:  # a job took it up while it wrote the segment
                 came -= part.holds(came)
             held = self._live.of(change.id for change in changes)
-            alive = set(self._catalog.live(sorted(self._waiting | came | held), self.generation.number))
+            alive = self._catalog.alive(sorted(self._waiting | came | held), self.generation.number)
             found = list(self._catalog.vectors(sorted(came & alive), self.generation.fingerprint, self._dim))
             self._waiting = ((self._waiting | came) & alive) - {item.key for item, _ in found}
             self._live.change(found, held - alive)

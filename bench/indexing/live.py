@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from index.catalog import Catalog, NewItem
+from index.catalog import Catalog, Delete, Edit, Item, NewItem, Patch, Put, Refused
 from index.planner import Aim
 from index.publish import publish
 from index.searcher import Searcher
@@ -155,32 +155,43 @@ def _write(catalog: Catalog, encoder: Encoder, count: int, rate: int, seconds: f
     while (now := time.perf_counter() - began) < seconds:
         written.late = max(written.late, now - written.changes / rate)
         vectors = made.vectors(range(10**10 + written.changes, 10**10 + written.changes + BATCH), encoder.dim)
+        edits, old = list[Edit](), dict[str, Item]()
         for number, vector in enumerate(vectors, written.changes):
-            place = int(random.integers(len(ids)))
-            old, kind = items[ids[place]], number % 20
-            if kind < 3:  # an addition
-                new = NewItem(f"new/{number:07d}.png", f"new {number}", {"price": number}, 1, 1)
-                ids.append(new.id)
-            elif kind < 6:
+            place, kind = int(random.integers(len(ids))), number % 20
+            while ids[place] in old or ids[place] not in items:  # each id once a batch
+                place = int(random.integers(len(ids)))
+            if kind < 3:
+                edits.append(_put(f"new/{number:07d}.png", f"new {number}", number, vector))
+                ids.append(f"new/{number:07d}.png")
+                continue
+            item = old[ids[place]] = items[ids[place]]
+            if kind < 6:
+                edits.append(Delete(item.id))
                 ids[place] = ids[-1]
                 ids.pop()
-                del items[old.id]
-                assert catalog.delete(old.id)
-                written.retired[old.key] = time.perf_counter()
-                continue
+            elif kind < 14:
+                edits.append(Patch(item.id, item.metadata | {"price": number}))
             else:
-                content = old.content if kind < 14 else f"other {number}"
-                new = NewItem(old.id, content, old.metadata | {"price": number}, 1, 1)
-            items[new.id] = catalog.put(new, encoder.fingerprint, vector)
-            answered = time.perf_counter()
-            if kind >= 3:
-                written.retired[old.key] = answered
-            elif number % (20 * _PROBED) < 3:
-                pipes[number % len(pipes)].send((answered, items[new.id].key, vector))
+                edits.append(_put(item.id, f"other {number}", number, vector))
+        results = catalog.apply(edits, encoder.fingerprint)
+        answered = time.perf_counter()
+        written.retired |= {item.key: answered for item in old.values()}
+        for number, (edit, result, vector) in enumerate(zip(edits, results, vectors, strict=True), written.changes):
+            assert not isinstance(result, Refused)
+            if result is None:
+                del items[edit.id]
+            else:
+                items[edit.id] = result
+                if number % (20 * _PROBED) < 3:
+                    pipes[number % len(pipes)].send((answered, result.key, vector))
         written.changes += BATCH
         time.sleep(max(0.0, began + written.changes / rate - time.perf_counter()))
     written.seconds = time.perf_counter() - began
     return written
+
+
+def _put(id: str, content: str, number: int, vector: np.ndarray) -> Put:
+    return Put(NewItem(id, content, {"price": number}, 1, 1), vector)
 
 
 def search(place: Path, dim: int, number: int, pipe: Connection) -> None:

@@ -1,12 +1,9 @@
-"""A number in, a collection of so many made items out, and the gallery that it is of.
+"""A number in, a collection of so many made items out, and the list that it is of.
 
 Vectors, metadata of four fields and ids are a function of the row. The collection goes the way of a job, by staging and
-publishing, but nothing is encoded: the gallery's files have the sizes and times that the catalog knows, so a job takes them
-for unchanged.
+publishing, but nothing is encoded: the list has the sizes and times that the catalog knows, so a job takes them for unchanged.
 """
 
-import csv
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import closing
@@ -14,19 +11,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from rich.progress import track
 
-from index.catalog import Catalog, NewItem, batched
+from index import gallery as galleries
+from index.catalog import Catalog, NewItem
+from index.gallery.entry import stamp
 from index.job import keep_bundle
 from index.planner import Aim
 from index.publish import publish
 from model.bundle import Bundle, file_digest
 from model.encoder import Encoder
 
-SIZE = 1  # byte of every file
+LIST = "list.parquet"
+SIZE = 1  # byte, as the list says
 MTIME = 10**18  # ns
 _BATCH = 5_000  # items a commit
-_LINKS = 60_000  # names of one file; ext4 allows 65,000
+_FIELDS = (("name", pa.string()), ("colour", pa.string()), ("price", pa.int64()), ("shop", pa.int64()))
 _COLOURS = ("red", "green", "blue", "white", "black", "yellow", "grey", "brown", "pink", "orange")
 
 
@@ -51,36 +53,28 @@ def collection(place: Path, gallery: Path, count: int, bundle: Bundle, encoder: 
         (place / folder).mkdir(parents=True)
     keep_bundle(bundle, place)
     with closing(Catalog(place, create=True)) as catalog:
-        job = catalog.begin(str(gallery.resolve()), gallery.resolve(), encoder.fingerprint)
+        source = galleries.open(gallery)
+        job = catalog.begin(source.name, source.root, encoder.fingerprint)
         for rows in track(_blocks(count), "Catalog"):
-            items = [NewItem(name(row), f"{row:064x}", metadata(row), SIZE, MTIME) for row in rows]
+            items = [NewItem(name(row), f"{row:064x}", metadata(row), SIZE, stamp(MTIME, None)) for row in rows]
             known = zip((item.content for item in items), vectors(rows, encoder.dim), strict=True)
             catalog.stage(job, catalog.look_up([]), items=items, vectors=dict(known))
         publish(catalog, place, job, encoder, file_digest(bundle.path / "bundle.json"), aim)
 
 
-def gallery(place: Path, count: int) -> None:
-    """The files of ``count`` items, many names for a few files, and their labels.csv."""
-    shutil.rmtree(place, ignore_errors=True)
-    for folder in range(min(count, 1000)):
-        (place / f"{folder:03d}").mkdir(parents=True)
-    for rows in track(list(batched(range(count), _LINKS)), "Gallery"):
-        first, *others = (place / name(row) for row in rows)
-        first.write_bytes(b"x" * SIZE)
-        os.utime(first, ns=(MTIME, MTIME))
-        for other in others:
-            other.hardlink_to(first)
-    with (place / "labels.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, ["path", *metadata(0)])
-        writer.writeheader()
-        writer.writerows({"path": name(row)} | metadata(row) for row in range(count))
-
-
-def change(place: Path, rows: range) -> None:
-    """Give these rows' files other bytes, each its own."""
-    for row in rows:
-        (place / name(row)).unlink()  # not through a name that others share
-        (place / name(row)).write_bytes(b"changed %d" % row)
+def listing(folder: Path, count: int, changed: range) -> Path:
+    """A Parquet list of ``count`` rows, whose sizes and times are believed; only the ``changed`` ones have files."""
+    folder.mkdir(exist_ok=True)
+    for row in changed:
+        file = folder / name(row)
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(b"changed %d" % row)
+    schema = pa.schema([("path", pa.string()), ("size", pa.int64()), ("mtime", pa.int64()), *_FIELDS])
+    with pq.ParquetWriter(folder / LIST, schema) as writer:
+        for rows in _blocks(count):
+            told = [{"path": name(row), "size": SIZE, "mtime": MTIME + (row in changed), **metadata(row)} for row in rows]
+            writer.write_table(pa.Table.from_pylist(told, schema))
+    return folder / LIST
 
 
 def _blocks(count: int) -> list[range]:

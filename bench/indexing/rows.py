@@ -6,7 +6,9 @@ Every job is a process of its own; this one serves meanwhile, and reads from the
 import multiprocessing
 import re
 import time
+from collections.abc import Callable
 from contextlib import closing
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,9 @@ from typing import Any
 import numpy as np
 
 from index import job
+from index.backup import backup
 from index.catalog import Catalog
+from index.history import roll_back
 from index.planner import Aim
 from index.searcher import Searcher
 from model.bundle import Bundle, load
@@ -28,31 +32,44 @@ _EVERY = 0.05  # seconds between two looks at a job's memory
 
 
 def night(place: Path, bundle: Bundle, encoder: StandIn, count: int, changed: int, aim: Aim) -> dict[str, Any]:
-    """A collection of ``count`` items is made; then jobs: nothing changed, ``changed`` items, so many that they merge."""
-    collection, gallery = place / "rows", place / "gallery"
+    """A collection of ``count`` items is made. Then jobs: nothing changed, ``changed`` items, so many that they merge; then the
+    way back, forward again, and two backups."""
+    collection, folder = place / "rows", place / "gallery"
     began = time.perf_counter()
-    made.gallery(gallery, count)
+    gallery = made.listing(folder, count, range(0))
     made.collection(collection, gallery, count, bundle, encoder, aim)
     figures: dict[str, Any] = {"rows": count, "dim": encoder.dim, "made_seconds": round(time.perf_counter() - began, 1)}
     figures["bytes"] = dict(made.sizes(collection))
-    more = range(changed, changed + max(1, round(MERGED * count)))
-    nights = {"nothing changed": range(0), f"{changed:,} changed": range(changed), f"{len(more):,} more changed": more}
-    for name, rows in nights.items():
-        made.change(gallery, rows)
-        figures[name] = _beside_searches(collection, gallery, bundle, encoder, aim)
+    more = round(MERGED * count)
+    for name, rows in {"nothing": range(0), f"{changed:,}": range(changed), f"{more:,} more": range(changed + more)}.items():
+        made.listing(folder, count, rows)
+        job = _Work(index, (gallery, bundle.path, encoder.dim, collection, aim))
+        figures[f"a job, {name} changed"] = _beside_searches(collection, job, encoder.dim)
+    for name in ("rollback", "forward again"):
+        figures[name] = _beside_searches(collection, _Work(go, (collection, name == "rollback")), encoder.dim)
+    for name in ("backup", "second backup"):
+        figures[name] = _beside_searches(collection, _Work(back_up, (collection, place / "backup")), encoder.dim)
     return figures
 
 
-def _beside_searches(collection: Path, gallery: Path, bundle: Bundle, encoder: StandIn, aim: Aim) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Work:
+    """What a process of its own does; it returns figures."""
+
+    function: Callable[..., dict[str, Any]]
+    arguments: tuple[Any, ...]
+
+
+def _beside_searches(collection: Path, work: _Work, dim: int) -> dict[str, Any]:
     spawn = multiprocessing.get_context("spawn")
     here, there = spawn.Pipe()
-    process = spawn.Process(target=work, args=(gallery, bundle.path, encoder.dim, collection, aim, there))
-    queries = made.vectors(range(10**9, 10**9 + 1_000), encoder.dim)
+    process = spawn.Process(target=run, args=(work, there))
+    queries = made.vectors(range(10**9, 10**9 + 1_000), dim)
     times, peak, looked, number = list[float](), 0.0, 0.0, 0
     with closing(Catalog(collection)) as catalog:
         generation = catalog.state().generation
         assert generation is not None
-        searcher = Searcher(collection, catalog, generation, encoder.dim)
+        searcher = Searcher(collection, catalog, generation, dim)
         began = time.perf_counter()
         process.start()
         while process.is_alive():
@@ -66,11 +83,8 @@ def _beside_searches(collection: Path, gallery: Path, bundle: Bundle, encoder: S
                 searcher.follow()
         seconds = time.perf_counter() - began
     assert process.exitcode == 0, process.exitcode
-    report: job.Report = here.recv()
     p50, p99 = np.quantile(times, [0.5, 0.99])
-    return {
-        "unchanged": report.unchanged,
-        "encoded": report.encoded,
+    return here.recv() | {
         "seconds": round(seconds, 1),
         "peak_mb": round(peak, 1),
         "searches": len(times),
@@ -80,9 +94,27 @@ def _beside_searches(collection: Path, gallery: Path, bundle: Bundle, encoder: S
     }
 
 
-def work(gallery: Path, bundle: Path, dim: int, collection: Path, aim: Aim, pipe: Connection) -> None:
+def run(work: _Work, pipe: Connection) -> None:
+    began = time.perf_counter()
+    found = work.function(*work.arguments)
+    pipe.send(found | {"of it at work": round(time.perf_counter() - began, 1)})
+
+
+def index(gallery: Path, bundle: Path, dim: int, collection: Path, aim: Aim) -> dict[str, Any]:
     opened = load(bundle)
-    pipe.send(job.run(gallery, opened, StandIn(opened, dim), collection, aim=aim))
+    report = job.run(gallery, opened, StandIn(opened, dim), collection, aim=aim)
+    return {"unchanged": report.unchanged, "encoded": report.encoded}
+
+
+def go(collection: Path, back: bool) -> dict[str, Any]:
+    with closing(Catalog(collection)) as catalog:
+        numbers = sorted(catalog.done())
+        return {"generation": roll_back(catalog, collection, numbers[-2] if back else numbers[-1]).number}
+
+
+def back_up(collection: Path, to: Path) -> dict[str, Any]:
+    made_by = backup(collection, to)
+    return {"copied_mb": round(made_by.copied / 1e6, 1), "linked_mb": round(made_by.linked / 1e6, 1)}
 
 
 def _own_memory(pid: int | None) -> float:
