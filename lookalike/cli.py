@@ -52,7 +52,7 @@ def main() -> None:
     except Failure as failure:
         _end(str(failure))
     except OSError as error:
-        full = error.errno == errno.ENOSPC
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         _end("The disk is full. Make room, then run the same command again." if full else _sentence(error))
     except KeyboardInterrupt:
         _end("Stopped. Run the same command again to go on.")
