@@ -261,8 +261,7 @@ class Catalog:
     def look_up(self, ids: Sequence[str]) -> Known:
         """What a job has to know of the files that it found, all of one moment."""
         with self._reading() as rows:
-            items = _find(rows, ids)
-            return Known(items, _graves(rows, [id for id in ids if id not in items]), _last_change(rows))
+            return Known(_find(rows, ids), _graves(rows, ids), _last_change(rows))
 
     def live_keys(self, *, origin: str | None = None, below: str = "", job: Job | None = None) -> np.ndarray:
         """int64, sorted: keys that are live, of one origin or of all, of ids in the folder ``below`` (it ends with "/").
