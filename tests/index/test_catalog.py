@@ -399,7 +399,7 @@ def test_a_newer_format_is_told(catalog, tmp_path):
 @pytest.mark.parametrize("create", [False, True])
 def test_a_file_that_is_no_database(tmp_path, create):
     (tmp_path / FILE).write_bytes(b"no database" * 1000)
-    with pytest.raises(CatalogError, match=r"cannot be used \(file is not a database\)"):
+    with pytest.raises(CatalogError, match=r"is damaged \(file is not a database\).*lookalike restore"):
         Catalog(tmp_path, create=create)
 
 
