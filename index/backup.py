@@ -26,7 +26,7 @@ from model.bundle import file_digest
 
 from . import generation as generations
 from . import replacing, segment
-from .catalog import FILE, Catalog, CatalogError, Numbers
+from .catalog import FILE, CatalogError, Numbers, Upkeep
 from .lock import only_job
 
 MANIFEST = "backup.json"
@@ -122,7 +122,7 @@ def backup(collection: Path, to: Path, advance: Advance = lambda done, total: No
     _check_places(source, place, "Give a folder outside of it with --to.")
     replacing.settle(place)
     former = _former(place)
-    with _enough_disk(place), closing(Catalog(source)) as catalog:
+    with _enough_disk(place), closing(Upkeep(source)) as catalog:
         for _ in range(_TRIES):
             with suppress(_Swept), replacing.drafted(place) as draft:
                 copy = _Copy(catalog, source, draft, place, former, advance)
@@ -148,7 +148,7 @@ class _Copy:
     """One try. ``copied`` and ``linked``: bytes."""
 
     def __init__(
-        self, catalog: Catalog, source: Path, draft: Path, place: Path, former: dict[str, File], advance: Advance
+        self, catalog: Upkeep, source: Path, draft: Path, place: Path, former: dict[str, File], advance: Advance
     ) -> None:
         self.catalog, self.source, self.draft, self.place = catalog, source, draft, place
         self.former, self.advance = former, advance
@@ -157,7 +157,7 @@ class _Copy:
     def run(self) -> Manifest:
         _check_room(self.draft, self.catalog.path.stat().st_size)
         self.catalog.copy(self.draft / FILE)
-        with closing(Catalog(self.draft)) as copy:
+        with closing(Upkeep(self.draft)) as copy:
             if found := copy.damage(quick=True):
                 raise BackupError(f"The catalog is damaged ({found[0]}). Run `lookalike verify {self.source}`.")
             state = copy.state()
@@ -174,7 +174,7 @@ class _Copy:
         (self.draft / MANIFEST).write_text(manifest.model_dump_json(indent=1))
         return manifest
 
-    def _wanted(self, copy: Catalog) -> dict[str, str]:
+    def _wanted(self, copy: Upkeep) -> dict[str, str]:
         """What the copied catalog's generations name, and the SHA-256 that each file should have."""
         wanted: dict[str, str] = {}
         state = copy.state()
@@ -296,7 +296,7 @@ def _copy_all(source: Path, manifest: Manifest, draft: Path, advance: Advance) -
 def _compare(place: Path, manifest: Manifest) -> dict[str, Any]:
     """What the collection has that the backup has not."""
     try:
-        with closing(Catalog(place)) as catalog:
+        with closing(Upkeep(place)) as catalog:
             return {"lost": catalog.came_after(manifest.numbers)}
     except Failure as error:
         return {"unreadable": str(error)}
@@ -306,9 +306,9 @@ def _go_on_above(draft: Path, manifest: Manifest, place: Path) -> None:
     """No number is given out a second time, for clients and servers may know the first: not even where nobody can tell any more
     how far they went."""
     known = [manifest.numbers.far_above()]
-    with suppress(CatalogError), closing(Catalog(place)) as catalog:
+    with suppress(CatalogError), closing(Upkeep(place)) as catalog:
         known = [catalog.numbers()]
-    with closing(Catalog(draft)) as catalog:
+    with closing(Upkeep(draft)) as catalog:
         catalog.go_on_above(known[0])
 
 

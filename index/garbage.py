@@ -17,7 +17,7 @@ from model.bundle import sync
 from . import blobs
 from . import generation as generations
 from . import segment as segments
-from .catalog import Catalog, batched
+from .catalog import Catalog, Upkeep, batched
 from .generation import Generation, GenerationError
 from .lock import only_job
 
@@ -55,7 +55,7 @@ def sweep(catalog: Catalog, collection: Path, keep: int = KEPT) -> None:
     _put_back(collection)
 
 
-def collect(catalog: Catalog, collection: Path, keep: int = KEPT, *, dry_run: bool = False) -> Freed:
+def collect(catalog: Upkeep, collection: Path, keep: int = KEPT, *, dry_run: bool = False) -> Freed:
     """Free what neither the newest ``keep`` generations up to the current one need, nor those that were rolled back.
 
     Safe beside servers and their writes: a server follows within a second, and files that it has mapped stay its own. With
@@ -66,7 +66,7 @@ def collect(catalog: Catalog, collection: Path, keep: int = KEPT, *, dry_run: bo
 
 
 class _Collection:
-    def __init__(self, catalog: Catalog, collection: Path, keep: int, dry_run: bool) -> None:
+    def __init__(self, catalog: Upkeep, collection: Path, keep: int, dry_run: bool) -> None:
         self.catalog, self.collection, self.dry_run = catalog, collection, dry_run
         self.kept = _kept(catalog, collection, keep)
         self.freed = Freed()

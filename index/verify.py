@@ -24,9 +24,9 @@ from model.image import ImageError
 from . import blobs
 from . import generation as generations
 from . import segment as segments
-from .catalog import FILE, Catalog, CatalogError, Item
+from .catalog import FILE, CatalogError, Item, Upkeep
+from .catalog.schema import FORMAT
 from .generation import Generation, GenerationError
-from .schema import FORMAT
 
 _RESTORE = "Restore the last backup with `lookalike restore`."
 _INDEX = "Run `lookalike index` again to build it anew."
@@ -80,7 +80,7 @@ def verify(
     advance("the catalog")
     verdict.findings += _outline(collection)
     if not verdict.findings:
-        with closing(Catalog(collection)) as catalog:
+        with closing(Upkeep(collection)) as catalog:
             _Look(collection, catalog, verdict, advance).run(sample, open_encoder)
     return verdict
 
@@ -102,7 +102,7 @@ def _outline(collection: Path) -> Iterator[Finding]:
 
 
 class _Look:
-    def __init__(self, collection: Path, catalog: Catalog, verdict: Verdict, advance: Advance) -> None:
+    def __init__(self, collection: Path, catalog: Upkeep, verdict: Verdict, advance: Advance) -> None:
         self.collection, self.catalog, self.verdict, self.advance = collection, catalog, verdict, advance
 
     def run(self, sample: int, open_encoder: Open | None) -> None:

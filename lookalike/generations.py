@@ -12,7 +12,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from index import garbage, history
-from index.catalog import Catalog
+from index.catalog import Catalog, Upkeep
 from index.garbage import KEPT, Freed
 from index.history import Kept
 
@@ -54,7 +54,7 @@ def gc(
     as_json: Json = False,
 ) -> None:
     """Free what no generation needs any more: files, versions of items, vectors, uploaded pictures. Servers may go on."""
-    with closing(Catalog(collection)) as catalog:
+    with closing(Upkeep(collection)) as catalog:
         freed = garbage.collect(catalog, collection, keep, dry_run=dry_run)
     _result(as_json, asdict(freed) | {"dry_run": dry_run}, lambda: _freed(freed, dry_run))
 

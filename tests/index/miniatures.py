@@ -11,7 +11,7 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 from index import blobs, job
-from index.catalog import Catalog, Item, NewItem
+from index.catalog import Catalog, Item, NewItem, Upkeep
 from index.searcher import Searcher
 from model import bundle as bundles
 from model.bundle import Architecture, Bundle, Manifest
@@ -100,8 +100,8 @@ class Shop:
     def index(self, gallery: Path | None = None, **options) -> job.Report:
         return job.run(gallery or self.gallery, self.bundle, self.encoder, self.collection, **options)
 
-    def catalog(self) -> Catalog:
-        return Catalog(self.collection)
+    def catalog(self) -> Upkeep:
+        return Upkeep(self.collection)
 
     def upload(self, catalog: Catalog, id: str, number: int, metadata: dict | None = None, encoder=None) -> Item:
         """What the service does on PUT."""

@@ -17,7 +17,7 @@ from miniatures import content
 from index import backup as backups
 from index import replacing
 from index.backup import BackupError, backup, restore
-from index.catalog import FILE, Catalog
+from index.catalog import FILE, Upkeep
 from index.replacing import ReplacingError
 from model import Failure
 from model.bundle import file_digest
@@ -141,7 +141,7 @@ def test_while_everything_changes(shop):
             backup(shop.collection, shop.folder / "backup")
             to = shop.folder / f"again{number}"
             restored = restore(shop.folder / "backup", to)
-            catalog = Catalog(to)
+            catalog = Upkeep(to)
             assert catalog.counted() == (restored.manifest.count,) * 2
             assert catalog.damage() == []
             shop_again = type(shop).__new__(type(shop))
@@ -298,7 +298,7 @@ def test_no_number_is_given_out_twice(shop, kept):
 
 
 def test_a_new_catalog_goes_on_above_too(tmp_path):
-    catalog = Catalog(tmp_path, create=True)
+    catalog = Upkeep(tmp_path, create=True)
     catalog.go_on_above(catalog.numbers().far_above())
     assert catalog.numbers().change == 1_000_000
     catalog.close()
@@ -432,7 +432,7 @@ def test_a_restore_that_is_killed_leaves_the_old_or_the_new(shop, kept):
 
 
 def with_catalog_at(folder: Path) -> dict:
-    catalog = Catalog(folder)
+    catalog = Upkeep(folder)
     try:
         return catalog.find(["late"])
     finally:

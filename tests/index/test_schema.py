@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from miniatures import Shop, content
 
-from index import schema
-from index.catalog import FILE, Catalog, CatalogError, NewItem
+from index.catalog import FILE, Catalog, CatalogError, NewItem, schema
 from model import bundle as bundles
 
 ITEMS = {"0.png": content(10), "2.png": content(2), "put.png": content(20)}

@@ -237,7 +237,7 @@ def test_an_older_format_is_not_changed(whole):
 
 def test_a_live_collection_is_no_finding(whole, monkeypatch):
     """A job publishes between the looks."""
-    keys, once = looks.Catalog.live_keys, []
+    keys, once = looks.Upkeep.live_keys, []
 
     def publishing(self, **options):
         if not once:
@@ -246,6 +246,6 @@ def test_a_live_collection_is_no_finding(whole, monkeypatch):
             whole.index()
         return keys(self, **options)
 
-    monkeypatch.setattr(looks.Catalog, "live_keys", publishing)
+    monkeypatch.setattr(looks.Upkeep, "live_keys", publishing)
     assert look(whole, 0).findings == []
     assert once == [1]
