@@ -11,7 +11,7 @@ from miniatures import CountingEncoder, content, make_bundle, picture, write
 from index import diff, planner, room
 from index import generation as generations
 from index import job as jobs
-from index.catalog import Catalog, CatalogError, DiskFull
+from index.catalog import Catalog, DiskFull
 from index.gallery import GalleryError
 from index.job import JobError
 from index.lock import Busy
