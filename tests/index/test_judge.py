@@ -62,8 +62,9 @@ def test_one_that_confuses_what_the_old_one_tells_apart_is_refused_unless_told_s
     before = set(labelled.found())
     old = labelled.bundle, labelled.encoder
     renew(labelled, Scrambled)
-    with pytest.raises(JobError, match=r"same label for \d+\.\d% of 48 items; it was 100\.0%.*--allow-worse"):
+    with pytest.raises(JobError, match=r"same label for \d+\.\d% of 48 items; it was 100\.0%.*--allow-worse") as end:
         labelled.index()
+    assert end.value.report.verdict["new"]["right"] < end.value.report.verdict["old"]["right"] == 1.0
     new = labelled.bundle, labelled.encoder
     labelled.bundle, labelled.encoder = old
     assert set(labelled.found()) == before, "the generation before is searched as it was"
@@ -97,3 +98,28 @@ def test_the_field_of_the_labels_can_be_named(labelled):
 def test_the_same_bundle_is_not_tried_again(labelled):
     write(labelled.gallery / "new.png", 77)
     assert labelled.index().verdict is None
+
+
+def test_where_the_current_generation_is_damaged_there_is_nothing_to_compare_with(labelled):
+    (segment,) = (labelled.collection / "segments").iterdir()
+    (segment / "vectors.f32").write_bytes(b"")
+    renew(labelled, Scrambled)
+    report = labelled.index()
+    assert (report.verdict, report.count) == (None, LABELS * EACH)
+
+
+def test_metadata_that_changes_in_the_same_run_is_not_held_against_the_bundle(labelled):
+    """Every item is of another version then, and what is searched still holds the ones before."""
+    text = (labelled.gallery / "labels.csv").read_text().replace("path,label", "path,price,label")
+    (labelled.gallery / "labels.csv").write_text(text.replace(".png,", ".png,7,"))
+    renew(labelled)
+    report = labelled.index()
+    assert (report.added, report.verdict["queries"], report.verdict["worse"]) == (LABELS * EACH, LABELS * EACH, [])
+    assert report.verdict["new"]["right"] == 1.0
+
+
+def test_labels_that_change_in_the_same_run_are_no_measure(labelled):
+    text = (labelled.gallery / "labels.csv").read_text()
+    (labelled.gallery / "labels.csv").write_text(text.replace("kind 1\n", "kind 99\n"))
+    renew(labelled)
+    assert labelled.index().verdict["queries"] == (LABELS - 1) * EACH
