@@ -53,20 +53,31 @@ def progress(console: Console, rate: str = "") -> Iterator[Progress]:
     columns = (
         TextColumn("{task.description:<17}"),
         BarColumn(bar_width=20 if rate else 28),
-        MofNCompleteColumn(),
+        _Count(),
         *([_Rate(rate)] if rate else []),
         TimeRemainingColumn(compact=True, elapsed_when_finished=True),
     )
     with _WithNote(*columns, console=console) as bars:
         yield bars
+        _end_uncounted(bars)
 
 
 def begin(progress: Progress, what: str) -> None:
-    """A task of which nobody can say how far it is takes the place of the one before."""
+    """A task of which nobody can say how far it is follows the one before."""
+    _end_uncounted(progress)
+    progress.add_task(what, total=None, counted=False)
+
+
+def _end_uncounted(progress: Progress) -> None:
     for task in progress.tasks:
         if task.total is None:
-            progress.update(task.id, total=max(1, task.completed), completed=max(1, task.completed))
-    progress.add_task(what, total=None)
+            end = max(1, task.completed)
+            progress.update(task.id, total=end, completed=end)
+
+
+class _Count(MofNCompleteColumn):
+    def render(self, task: Task) -> Text:
+        return super().render(task) if task.fields.get("counted", True) else Text("")
 
 
 class _Rate(ProgressColumn):
@@ -76,7 +87,8 @@ class _Rate(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
-        return Text("" if not speed or task.total == 1 else f"{speed:,.0f} {self._unit}", style="progress.data.speed")
+        shown = speed and task.fields.get("counted", True)
+        return Text(f"{speed:,.0f} {self._unit}" if shown else "", style="progress.data.speed")
 
 
 class _WithNote(Progress):
@@ -417,9 +429,7 @@ def rehearsal(console: Console, found: Rehearsal) -> None:
     told = f"It needs about {size(found.needs)} on the disk, {size(found.free)} are free."
     console.print(told if found.free >= found.needs else f"[yellow]{told} The job would refuse: make room first.")
     if found.shrink == "refused":
-        console.print(
-            "[yellow]The job would refuse, for so many are gone.[/] Is the disk mounted? If they may go: --allow-shrink."
-        )
+        console.print("[yellow]The job would refuse: so many are gone.[/] Is the disk mounted? If they may go, --allow-shrink.")
     elif found.shrink == "depends":
         console.print("[yellow]The job would refuse if those that are gone are not among the read ones, under other names.")
     if found.too_many_failures:
