@@ -1,8 +1,8 @@
 """Two generations in, out whether the new one may take the other's place: a new bundle is tried before it is searched with.
 
-``itself``: the share of pictures that, read and encoded anew, find their own item first. ``recall``: what the worst index of
-its segments keeps of exact search. ``right``: the share of items whose nearest other item has the same label, where items have
-labels; measured on the same items in both generations, with the searches that a server would make.
+``itself``: the share of pictures that, read and encoded anew, have no item nearer than their own. ``recall``: what the worst
+index of its segments keeps of exact search. ``right``: the share of items whose nearest other item has the same label, where
+items have labels; measured on the same pictures in both generations, with the searches that a server would make.
 """
 
 import hashlib
@@ -33,6 +33,7 @@ PICTURES = 64  # that are read and encoded anew
 
 _NEAR = 8  # hits that are looked through for one of another content
 _ITSELF = 0.99  # of the pictures; else the encoder does not make what stands in the segments
+_ROUNDED = 1e-3  # of a cosine: in another batch the last bits are others, with bf16 more of them
 _SURE = 1.645  # deviations: a difference is none unless it is certain with 95 %
 
 
@@ -100,13 +101,21 @@ class _Written:
         self.keys = np.concatenate([np.empty(0, np.int64), *(each.keys for each in self._segments)])
 
     def nearest(self, vector: np.ndarray, k: int) -> list[Item]:
+        scores = self._scores(vector, k)
+        best = sorted(scores, key=lambda key: -scores[key])[:k]
+        items = {item.key: item for item, _ in self._catalog.vectors(best, self.fingerprint, self.dim)}
+        return [items[key] for key in best]
+
+    def best(self, vector: np.ndarray) -> float:
+        """The score of the nearest item."""
+        return max(self._scores(vector, 1).values(), default=-1.0)
+
+    def _scores(self, vector: np.ndarray, k: int) -> dict[int, float]:
         scores: dict[int, float] = {}
         for each in self._segments:
             rows, found = each.search(vector, k)
             scores |= dict(zip(each.keys[rows].tolist(), found.tolist(), strict=True))
-        best = sorted(scores, key=lambda key: -scores[key])[:k]
-        items = {item.key: item for item, _ in self._catalog.vectors(best, self.fingerprint, self.dim)}
-        return [items[key] for key in best]
+        return scores
 
 
 _Asked = list[tuple[Item, np.ndarray]]  # an item and its vector
@@ -135,23 +144,23 @@ def _right(where: _Searched | _Written, asked: _Asked, label: str) -> np.ndarray
 
 
 def _itself(catalog: Catalog, collection: Path, where: _Written, encoder: Encoder, keys: list[int]) -> np.ndarray:
-    """bool [pictures]: whether they find their own items; of equal pictures any will do."""
+    """bool [pictures]: whether no item is nearer than their own; another copy of the picture may be as near."""
     answers = []
-    for item, pixels in islice(_pictures(catalog, collection, where, encoder, keys[: 2 * PICTURES]), PICTURES):
-        nearest = where.nearest(encoder.encode(pixels[None])[0], 1)
-        answers.append(bool(nearest) and nearest[0].content == item.content)
+    for vector, pixels in islice(_pictures(catalog, collection, where, encoder, keys[: 2 * PICTURES]), PICTURES):
+        anew = encoder.encode(pixels[None])[0]
+        answers.append(float(anew @ vector) >= where.best(anew) - _ROUNDED)
     return np.array(answers, bool)
 
 
 def _pictures(
     catalog: Catalog, collection: Path, where: _Written, encoder: Encoder, keys: list[int]
-) -> Iterator[tuple[Item, np.ndarray]]:
-    """Of those items that can still be read."""
-    for item, _ in catalog.vectors(keys, where.fingerprint, where.dim):
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Vectors and pixels of those items that can still be read."""
+    for item, vector in catalog.vectors(keys, where.fingerprint, where.dim):
         data = blobs.read(collection, catalog, item)
         if data is not None and hashlib.sha256(data).hexdigest() == item.content:
             with suppress(ImageError):
-                yield item, encoder.transform(data)
+                yield vector, encoder.transform(data)
 
 
 def _share(right: np.ndarray) -> float | None:
