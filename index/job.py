@@ -14,13 +14,12 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from shutil import copy2, rmtree
 from typing import Any
 
 import numpy as np
 
 from model import bundle as bundles
-from model.bundle import Bundle, BundleError, Manifest
+from model.bundle import Bundle
 from model.encoder import Encoder
 
 from . import diff, pace, room
@@ -32,11 +31,12 @@ from .gallery import Entry, Gallery, Unreadable
 from .garbage import KEPT, sweep
 from .generation import Generation
 from .judge import LABEL, judge
+from .keeping import keep_bundle as keep_bundle  # as: for those who import it from here
 from .lock import only_job
 from .planner import Aim
 from .publish import current, leave_behind, publish
 from .reading import Reader, Reading
-from .report import JobError as JobError  # as: for those who import it from here
+from .report import JobError as JobError
 from .report import Report as Report
 
 BATCH = 128  # files that are read for one commit
@@ -109,37 +109,6 @@ def run(
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise JobError(f"The disk of {collection} is full. Make room, then run again: what was encoded is kept.") from error
-
-
-def keep_bundle(bundle: Bundle, collection: Path) -> None:
-    """The collection's own copy of a bundle: whoever searches needs nothing but the collection.
-
-    One of the same fingerprint makes room for it too: the vectors are the same, figures and calibration may not be.
-    """
-    place = collection / "bundles" / bundle.fingerprint
-    if _held(place) == bundle.manifest:
-        return
-    with bundles.writing(place) as draft:
-        for source in sorted(bundle.path.rglob("*")):  # not copytree: its error hides that a disk is full
-            copy = draft / source.relative_to(bundle.path)
-            if source.is_dir():
-                copy.mkdir(exist_ok=True)
-            else:
-                copy2(source, copy)
-        for copy in (*draft.rglob("*"), draft):
-            bundles.sync(copy)
-        if _held(draft) != bundle.manifest:
-            raise JobError(f"{bundle.path} changed while it was copied. Run again.")
-
-
-def _held(place: Path) -> Manifest | None:
-    """None where there is no whole bundle; what is left of one makes room for another."""
-    try:
-        return bundles.load(place).manifest
-    except BundleError:
-        if not (place / "bundle.json").exists():
-            rmtree(place, ignore_errors=True)
-        return None
 
 
 def _check(gallery: Gallery, collection: Path, origin: str | None, bundle: Bundle, encoder: Encoder) -> None:

@@ -156,7 +156,7 @@ def kept(collection) -> int:
         (("index", "{data}", "--bundle", "{tmp}", "--to", "{tmp}/c"), "is not a bundle"),
         (
             ("index", "/nonexistent", "--bundle", "{bundle}", "--to", "{tmp}/c"),
-            "/nonexistent cannot be read (No such file or directory)",
+            "/nonexistent is not a folder, nor a list of pictures.",
         ),
         (("duplicates", "/nonexistent"), "/nonexistent holds no collection yet. Fill it with `lookalike index` first."),
         (("duplicates", "{data}"), "{data} holds no collection yet. Fill it with `lookalike index` first."),
