@@ -1,77 +1,62 @@
-"""A gallery and a bundle in, a searchable collection out: scan → diff → decode ∥ encode → commit → segment → publish.
+"""A gallery and a bundle in, a searchable collection out: scan → diff → decode ∥ encode → commit → segment → verify → publish.
 
 Only what changed is read, only content that was never seen is encoded. Killed at any moment, the next run takes up what
 was committed; search sees either the state before or the state after, never one between.
 """
 
 import errno
-import hashlib
+import time
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
+from contextlib import closing
 from dataclasses import dataclass, field
-from os import cpu_count
+from itertools import islice
 from pathlib import Path
-from shutil import copy2, rmtree
 from typing import Any
 
 import numpy as np
 
-from model import Failure
 from model import bundle as bundles
-from model.bundle import Bundle, BundleError, Manifest
+from model.bundle import Bundle
 from model.encoder import Encoder
-from model.image import ImageError
 
-from . import blobs
+from . import diff, pace, room
 from . import gallery as galleries
 from . import segment as segments
 from .catalog import API_ORIGIN, Catalog, Fault, Item, Job, Known, NewItem, batched
-from .gallery import Entry, Gallery, ReadError, Unreadable, files
-from .garbage import sweep
+from .diff import Fate
+from .gallery import Entry, Gallery, Unreadable
+from .garbage import KEPT, sweep
+from .generation import Generation
+from .judge import LABEL, judge
+from .keeping import keep_bundle as keep_bundle  # as: for those who import it from here
 from .lock import only_job
 from .planner import Aim
-from .publish import current, publish
+from .publish import current, leave_behind, publish
+from .reading import Reader, Reading
+from .report import JobError as JobError
+from .report import Report as Report
 
 BATCH = 128  # files that are read for one commit
-READERS = 8  # files that are read together: from a network, most of the time goes by in waiting
-LOOKED_UP = 1_000  # files that the catalog is asked for at once
-MAX_FILE = 256 * 2**20  # bytes
-SHRINK_LIMIT = 0.2  # share of the items that may vanish at once, unless told so
-SHRINK_FROM = 20  # items: below, only the loss of all of them is taken for an unmounted disk
-
-
-class JobError(Failure):
-    """The job cannot run; the message says what to do. Search goes on as it was."""
-
-
-@dataclass
-class Report:
-    """What a job did. ``unreadable`` maps the id of a file, or of a folder with its last slash, to the reason;
-    ``indexes``: what those of the segments are worth, as ``approximate.Worth``."""
-
-    found: int = 0
-    added: int = 0
-    removed: int = 0
-    unchanged: int = 0
-    encoded: int = 0
-    owned_by_api: int = 0
-    kept_deleted: int = 0
-    pending: int = 0
-    unreadable: dict[str, str] = field(default_factory=dict)
-    generation: int | None = None
-    count: int = 0
-    indexes: list[dict[str, Any]] = field(default_factory=list)
+_NAMED = 3  # unreadable files that an error names
 
 
 @dataclass(frozen=True)
-class _Reading:
-    """A file's content hash, and its pixels where no vector of that content exists yet."""
+class Options:
+    """``total``: files of the gallery where somebody counted them, so that a full disk is foreseen. ``max_failures``:
+    unreadable files that are put up with, None for any number. ``label``: the metadata field that a new bundle is judged by.
+    ``keep``: generations that stay. ``aim``: what approximate search is to keep."""
 
-    entry: Entry
-    content: str
-    pixels: np.ndarray | None = None
+    allow_shrink: bool = False
+    allow_worse: bool = False
+    drop_vector_only: bool = False
+    max_failures: int | None = None
+    label: str = LABEL
+    keep: int = KEPT
+    aim: Aim = field(default_factory=Aim)
+    total: int | None = None
 
 
 @dataclass
@@ -81,8 +66,8 @@ class _Batch:
     known: Known
     files: int = 0
     faults: list[Fault] = field(default_factory=list)
-    reading: list[Future[_Reading | Fault]] = field(default_factory=list)
-    renewed: list[_Reading] = field(default_factory=list)  # not read: the file is the same, its metadata is not
+    reading: list[Future[Reading | Fault]] = field(default_factory=list)
+    renewed: list[Reading] = field(default_factory=list)  # not read: the file is the same, its metadata is not
 
     @property
     def work(self) -> int:
@@ -96,16 +81,17 @@ def run(
     collection: Path,
     *,
     origin: str | None = None,
-    allow_shrink: bool = False,
-    aim: Aim = Aim(),
     advance: Callable[[int], None] = lambda _: None,
+    begin: Callable[[str], None] = lambda _: None,
+    **options: Any,
 ) -> Report:
-    """Bring ``collection`` in line with ``gallery`` and publish. ``aim``: what approximate search is to keep; ``advance`` hears
-    of every file that is done.
+    """Bring ``collection`` in line with ``gallery`` and publish. ``options`` are those of ``Options``; ``advance`` hears of
+    every file that is done, ``begin`` of what comes after them.
 
-    Raises ``JobError``, ``Busy``, ``GalleryError``, ``BundleError`` or ``CatalogError``; search then goes on as it was, and the
-    next run takes up what this one encoded.
+    Raises ``JobError``, ``PublishError``, ``Busy``, ``GalleryError``, ``BundleError`` or ``CatalogError``; search then goes on
+    as it was, and the next run takes up what this one encoded.
     """
+    asked = Options(**options)
     source = galleries.open(gallery) if isinstance(gallery, str | Path) else gallery
     place = collection.resolve()
     _check(source, place, origin, bundle, encoder)
@@ -115,49 +101,14 @@ def run(
             (place / name).mkdir(parents=True, exist_ok=True)
         for folder in (place, *(folder.parent for folder in new)):
             bundles.sync(folder)
-        with only_job(place):
-            catalog = Catalog(place, create=True)
-            try:
-                keep_bundle(bundle, place)
-                job = catalog.begin(origin or source.name, source.root, bundle.fingerprint)
-                return _Run(catalog, place, job, source, encoder, allow_shrink, aim, advance).run()
-            finally:
-                catalog.close()
+        with only_job(place), closing(Catalog(place, create=True)) as catalog:
+            keep_bundle(bundle, place)
+            job = catalog.begin(origin or source.name, source.root, bundle.fingerprint)
+            return _Run(catalog, place, job, source, encoder, asked, advance, begin).run()
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise JobError(f"The disk of {collection} is full. Make room, then run again: what was encoded is kept.") from error
-
-
-def keep_bundle(bundle: Bundle, collection: Path) -> None:
-    """The collection's own copy of a bundle: whoever searches needs nothing but the collection.
-
-    One of the same fingerprint makes room for it too: the vectors are the same, figures and calibration may not be.
-    """
-    place = collection / "bundles" / bundle.fingerprint
-    if _held(place) == bundle.manifest:
-        return
-    with bundles.writing(place) as draft:
-        for source in sorted(bundle.path.rglob("*")):  # not copytree: its error hides that a disk is full
-            copy = draft / source.relative_to(bundle.path)
-            if source.is_dir():
-                copy.mkdir(exist_ok=True)
-            else:
-                copy2(source, copy)
-        for copy in (*draft.rglob("*"), draft):
-            bundles.sync(copy)
-        if _held(draft) != bundle.manifest:
-            raise JobError(f"{bundle.path} changed while it was copied. Run again.")
-
-
-def _held(place: Path) -> Manifest | None:
-    """None where there is no whole bundle; what is left of one makes room for another."""
-    try:
-        return bundles.load(place).manifest
-    except BundleError:
-        if not (place / "bundle.json").exists():
-            rmtree(place, ignore_errors=True)
-        return None
 
 
 def _check(gallery: Gallery, collection: Path, origin: str | None, bundle: Bundle, encoder: Encoder) -> None:
@@ -181,111 +132,114 @@ class _Run:
         job: Job,
         gallery: Gallery,
         encoder: Encoder,
-        allow_shrink: bool,
-        aim: Aim,
+        asked: Options,
         advance: Callable[[int], None],
+        begin: Callable[[str], None],
     ) -> None:
         self.catalog, self.collection, self.job, self.gallery = catalog, collection, job, gallery
-        self.encoder, self.allow_shrink, self.aim, self.advance = encoder, allow_shrink, aim, advance
+        self.encoder, self.asked, self.advance, self.begin = encoder, asked, advance, begin
         self.report = Report()
         self.quarantine = catalog.quarantined(job.origin)
         self.seen = array("q")  # keys whose files are still there
-        self.pool = ThreadPoolExecutor(max(READERS, cpu_count() or 1))
+        self.failures = 0  # files, and items of folders, that could not be read
+        self.versions = 0  # of items that were staged
+        self.working = 0.0  # seconds that went by with reading and encoding
+        self.reader = Reader(catalog, collection, gallery, encoder)
 
     def run(self) -> Report:
+        began = time.perf_counter()
         try:
-            sweep(self.catalog, self.collection)
-            for batch in _one_ahead(self._batches()):
-                self._commit(batch)
-            self._remove_unseen()
-            self._encode_pending(published=False)
-            self._check_pending()
-            bundle = bundles.file_digest(self.collection / "bundles" / self.job.fingerprint / "bundle.json")
-            self.report.added, self.report.removed = publish(
-                self.catalog, self.collection, self.job, self.encoder, bundle, self.aim
-            )
-            self._encode_pending(published=True)  # what a server took in meanwhile, with the bundle before
+            self._bring_in_line()
+        except JobError as error:
+            error.report = self.report
+            raise
         finally:
-            self.pool.shutdown(cancel_futures=True)
-        state = self.catalog.state()
-        self.report.generation, self.report.count = state.generation, state.count
-        if (generation := current(self.catalog, self.collection)) is not None:
-            folders = (self.collection / "segments" / name for name in generation.segments)
-            self.report.indexes = [segments.worth(folder).model_dump() for folder in folders]
+            self.report.seconds = round(time.perf_counter() - began, 3)
+            self.reader.close()
         return self.report
+
+    def _bring_in_line(self) -> None:
+        sweep(self.catalog, self.collection, self.asked.keep)
+        before = current(self.catalog, self.collection)
+        if before is None or before.fingerprint != self.job.fingerprint:
+            leave_behind(self.catalog, self.job, self.asked.drop_vector_only)
+        self._look_for_room(before)
+        for batch in _one_ahead(self._batches()):
+            self._commit(batch)
+        self._remove_unseen()
+        self._encode_pending(published=False)
+        self._check_pending(before)
+        self._publish()
+        self._encode_pending(published=True)  # what a server took in meanwhile, with the bundle before
+        fingerprint, precision = self.job.fingerprint, self.encoder.precision
+        pace.keep(self.collection, fingerprint, precision, self.report.encoded, self.working)
+        self._tell()
+
+    def _look_for_room(self, before: Generation | None) -> None:
+        """Before anything is encoded; where the gallery was not counted, for what waits alone."""
+        live, given = self.catalog.count(), (self.encoder.fingerprint, self.encoder.precision, self.encoder.dim)
+        self.room = room.look(self.collection, live, before, *given, self.asked.aim)
+        total = self.asked.total or 0
+        known = live if before is not None and before.fingerprint == self.job.fingerprint else 0
+        self.room.check(self.room.needed(max(0, max(total, live) - known), max(0, total - live)))
 
     # --- scan and diff ---
 
     def _batches(self) -> Iterator[_Batch]:
         """Look files up and start to read those that changed, so many at a time that their pixels fit into memory."""
-        for found in batched(self.gallery.scan(self.collection), LOOKED_UP):
-            known = self.catalog.look_up([file.id for file in found])
-            lacking = self.catalog.without_vector({item.content for item in known.items.values()}, self.job.fingerprint)
-            batch = _Batch(known)
-            for file in found:
+        for some in diff.looked_up(self.catalog, self.gallery.scan(self.collection), self.job.fingerprint):
+            batch = _Batch(some.known)
+            for file in some.files:
                 batch.files += 1
-                if isinstance(file, Unreadable):
-                    batch.faults.append(Fault(file.id, file.reason))
-                else:
-                    self._sort(file, batch, lacking)
+                self._sort(file, batch, diff.fate(file, some.known, some.lacking, self.job.origin, self.quarantine))
                 if batch.work == BATCH:
                     yield batch
-                    batch = _Batch(known)
+                    batch = _Batch(some.known)
             yield batch
 
-    def _sort(self, entry: Entry, batch: _Batch, lacking: set[str]) -> None:
-        """Decide from names, sizes and times alone what becomes of a file; only what may have changed is read."""
-        item, grave = batch.known.items.get(entry.id), batch.known.graves.get(entry.id)
-        fault = self.quarantine.get(entry.id)
-        if item is not None and item.origin == API_ORIGIN:
-            self.report.owned_by_api += 1
-        elif item is not None and item.origin != self.job.origin:
-            batch.faults.append(Fault(entry.id, _CLAIMED.format(item.origin)))
-        elif entry.size > MAX_FILE:
-            batch.faults.append(Fault(entry.id, f"The file has {entry.size:,} bytes; the limit is {MAX_FILE:,}."))
-        elif fault is not None and _same_file(fault, entry):
-            batch.faults.append(fault)
-        elif item is None and grave is not None and _same_file(grave, entry):
-            self.report.kept_deleted += 1
-        elif item is None or not _same_file(item, entry) or item.content in lacking:
-            batch.reading.append(self.pool.submit(self._read, entry))
-        elif item.metadata != entry.metadata:
-            batch.renewed.append(_Reading(entry, item.content))
-        else:
-            self.report.unchanged += 1
-            self.seen.append(item.key)
-
-    def _read(self, entry: Entry) -> _Reading | Fault:
-        """Runs in a thread of the pool. Whatever happens to the file after ``entry`` was taken, the next run reads it again."""
-        try:
-            data = files.read(self.gallery.root, entry.path or entry.id)
-            content = hashlib.sha256(data).hexdigest()
-            lacks = self.catalog.without_vector([content], self.job.fingerprint)
-            return _Reading(entry, content, self.encoder.transform(data) if lacks else None)
-        except ImageError as error:
-            return Fault(entry.id, str(error), entry.size, entry.mtime_ns)
-        except ReadError as error:
-            return Fault(entry.id, str(error))
+    def _sort(self, file: Entry | Unreadable, batch: _Batch, fate: Fate | Fault) -> None:
+        if isinstance(fate, Fault) or isinstance(file, Unreadable):
+            assert isinstance(fate, Fault)
+            batch.faults.append(fate)
+            return
+        match fate:
+            case Fate.READ:
+                batch.reading.append(self.reader.submit(file))
+            case Fate.RENEWED:
+                batch.renewed.append(Reading(file, batch.known.items[file.id].content))
+            case Fate.UNCHANGED:
+                self.report.unchanged += 1
+                self.seen.append(batch.known.items[file.id].key)
+            case Fate.OF_SERVICE:
+                self.report.owned_by_api += 1
+            case Fate.DELETED:
+                self.report.kept_deleted += 1
 
     # --- commit ---
 
     def _commit(self, batch: _Batch) -> None:
         self.report.found += batch.files
         if batch.work:
+            began = time.perf_counter()
             self._stage(batch)
+            self.working += time.perf_counter() - began
         self.advance(batch.files)
 
     def _stage(self, batch: _Batch) -> None:
         results = [future.result() for future in batch.reading]
-        readings = batch.renewed + [result for result in results if isinstance(result, _Reading)]
+        readings = batch.renewed + [result for result in results if isinstance(result, Reading)]
         faults = batch.faults + [result for result in results if isinstance(result, Fault)]
         items, touched = self._diff(readings, batch.known)
-        vectors = self._encode({reading.content: reading.pixels for reading in readings if reading.pixels is not None})
+        pixels = {reading.content: reading.pixels for reading in readings if reading.pixels is not None}
+        self.versions += len(items)
+        self.room.check(self.room.needed(len(pixels), self.versions))
+        vectors = self._encode(pixels)
         self.catalog.stage(self.job, batch.known, items=items, vectors=vectors, touched=touched, faults=faults)
         for fault in faults:
             self._keep_last_good(fault, batch.known)
+        self._check_failures()
 
-    def _diff(self, readings: list[_Reading], known: Known) -> tuple[list[NewItem], list[tuple[int, int, int]]]:
+    def _diff(self, readings: list[Reading], known: Known) -> tuple[list[NewItem], list[tuple[int, int, int]]]:
         """Versions to add; and key, size and mtime of files that only look different."""
         items, touched = [], []
         for reading in readings:
@@ -307,10 +261,22 @@ class _Run:
     def _keep_last_good(self, fault: Fault, known: Known) -> None:
         """A job never loses what cannot be read again: a broken file's last version stays, and all of a closed folder."""
         self.report.unreadable[fault.id] = fault.reason
+        kept: list[int] = []
         if fault.id in known.items:
-            self.seen.append(known.items[fault.id].key)
+            kept = [known.items[fault.id].key]
         elif fault.id.endswith("/"):
-            self.seen.extend(self.catalog.live_keys(origin=self.job.origin, below=fault.id).tolist())
+            kept = self.catalog.live_keys(origin=self.job.origin, below=fault.id).tolist()
+        self.seen.extend(kept)
+        self.failures += max(1, len(kept))
+
+    def _check_failures(self) -> None:
+        most = self.asked.max_failures
+        if most is not None and self.failures > most:
+            named = "; ".join(f"{id}: {reason.rstrip('.')}" for id, reason in islice(self.report.unreadable.items(), _NAMED))
+            raise JobError(
+                f"{self.failures:,} files cannot be read, more than --max-failures {most}, e.g. {named}. "
+                "Mend them, or allow more. Nothing was published; what was encoded is kept."
+            )
 
     def _encode(self, pixels: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Vectors of those contents that still have none: a twin in an earlier batch may have been quicker."""
@@ -333,7 +299,7 @@ class _Run:
             )
 
     def _too_many(self, gone: int, live: int) -> bool:
-        return not self.allow_shrink and gone > (SHRINK_LIMIT * live if live >= SHRINK_FROM else max(live - 1, 0))
+        return not self.asked.allow_shrink and diff.too_many(gone, live)
 
     # --- items that the scan did not reach ---
 
@@ -342,26 +308,18 @@ class _Run:
         pending = self.catalog.pending(self.job.fingerprint, self.job)
         self.report.pending = len(pending)
         for items in batched(pending, BATCH):
-            found = zip(items, self.pool.map(self._pixels, items), strict=True)
+            began = time.perf_counter()
+            found = zip(items, self.reader.pixels(items), strict=True)
             vectors = self._encode({item.content: pixels for item, pixels in found if pixels is not None})
             lacking = self.catalog.without_vector({item.content for item in items}, self.job.fingerprint) - set(vectors)
             done = [item for item in items if item.content not in lacking]
             self.catalog.add_pending(self.job.fingerprint, done if published else [], vectors)
             self.report.pending -= len(done)
+            self.working += time.perf_counter() - began
 
-    def _pixels(self, item: Item) -> np.ndarray | None:
-        """None when the item's bytes are not there any more, or not the same."""
-        data = blobs.read(self.collection, self.catalog, item)
-        if data is None or hashlib.sha256(data).hexdigest() != item.content:
-            return None
-        try:
-            return self.encoder.transform(data)
-        except ImageError:
-            return None
-
-    def _check_pending(self) -> None:
+    def _check_pending(self, before: Generation | None) -> None:
         """A new bundle must not make a gallery vanish whose disk happens to be away."""
-        before, live = current(self.catalog, self.collection), self.catalog.count()
+        live = self.catalog.count()
         new_bundle = before is not None and before.fingerprint != self.job.fingerprint
         if new_bundle and self._too_many(self.report.pending, live):
             raise JobError(
@@ -369,19 +327,38 @@ class _Run:
                 "Are the disks of all galleries mounted? If they may go from the search, run again with --allow-shrink."
             )
 
+    # --- publish ---
 
-_CLAIMED = (
-    "The id belongs to the gallery {0} already. Rename one of the two files; or, if it is the same gallery at another place, "
-    "run with --origin {0}"
-)
+    def _publish(self) -> None:
+        bundle = bundles.file_digest(self.collection / "bundles" / self.job.fingerprint / "bundle.json")
+        given = self.catalog, self.collection, self.job, self.encoder, bundle, self.asked.aim, self.asked.drop_vector_only
+        self.report.added, self.report.removed = publish(*given, self._writing, self._approve)
+
+    def _writing(self, rows: int) -> None:
+        self.begin("Building")
+        self.room.check(self.room.of_segment(rows))
+
+    def _approve(self, old: Generation, new: Generation) -> None:
+        self.begin("Judging")
+        verdict = judge(self.catalog, self.collection, old, new, self.encoder, self.asked.label)
+        if verdict is None:
+            return
+        self.report.verdict = verdict.figures()
+        if verdict.worse and not self.asked.allow_worse:
+            raise JobError(
+                f"The new bundle is worse, and is not published. {' '.join(verdict.worse)} Search goes on with the one before; "
+                "what was encoded is kept. If it is to take over all the same, run again with --allow-worse."
+            )
+
+    def _tell(self) -> None:
+        state = self.catalog.state()
+        self.report.generation, self.report.count = state.generation, state.count
+        if (generation := current(self.catalog, self.collection)) is not None:
+            folders = (self.collection / "segments" / name for name in generation.segments)
+            self.report.indexes = [segments.worth(folder).model_dump() for folder in folders]
 
 
-def _same_file(known: Item | Fault, entry: Entry) -> bool:
-    moved = isinstance(known, Item) and known.path != entry.path
-    return not moved and (known.size, known.mtime_ns) == (entry.size, entry.mtime_ns)
-
-
-def _as_read(item: Item, reading: _Reading) -> bool:
+def _as_read(item: Item, reading: Reading) -> bool:
     entry = reading.entry
     return (item.content, item.metadata, item.path) == (reading.content, entry.metadata, entry.path)
 

@@ -4,6 +4,7 @@ A generation has two segments at most: a base, and what came since. More would c
 written anew each time and stays small beside the base, because a tenth of change makes a new base.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -32,14 +33,17 @@ def publish(
     encoder: Encoder,
     bundle: str,
     aim: Aim = EXACT,
-    *,
     drop_vector_only: bool = False,
+    writing: Callable[[int], None] = lambda _: None,
+    approve: Callable[[Generation, Generation], None] = lambda *_: None,
 ) -> tuple[int, int]:
     """Make what the job staged visible, with a new generation where anything came or went. Returns items added, removed.
 
     ``bundle``: digest of its bundle.json. Another one, though its vectors are the same, is a new generation too: so servers
     take up its calibration. ``aim``: what the indexes of segments are made for; others are made anew.
-    ``drop_vector_only``: see ``leave_behind``. Raises ``PublishError``.
+    ``drop_vector_only``: see ``leave_behind``. ``writing`` hears of the rows of a segment before it is written, ``approve`` of
+    the current generation and the one that is to take its place, where that is of another fingerprint; what they raise ends
+    it, and search goes on as it was. Raises ``PublishError``.
     """
     state = catalog.state()  # before the keys are read: a change in between is then followed once more, not lost
     pending = [item.key for item in leave_behind(catalog, job, drop_vector_only)]
@@ -51,6 +55,7 @@ def publish(
     if same and stored is not None and kept == list(stored) and len(new) == 0 and catalog.staged(job) == (0, 0):
         return catalog.publish(job, None)
     if len(new):
+        writing(len(new))
         kept = [*kept, _write_segment(catalog, collection, job, encoder, new, aim)]
     generation = Generation(
         number=job.number,
@@ -63,6 +68,8 @@ def publish(
         pending=pending,
     )
     generations.write(collection, generation)
+    if previous is not None and previous.fingerprint != generation.fingerprint:
+        approve(previous, generation)
     return catalog.publish(job, job.number)
 
 

@@ -1,7 +1,10 @@
-"""The command line: options in, one call into a room, a short report out. Every failure is a sentence and status 1."""
+"""The command line: options in, one call into a room, a short report out. Every failure is a sentence and a status: 1, or 75
+where another job is working (the same command may be run later), 2 for what was typed wrong, 130 when interrupted."""
 
 import errno
 import json
+import os
+import signal
 import socket
 import sys
 from dataclasses import asdict, replace
@@ -13,7 +16,12 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.console import Console
 
-from index.planner import RECALL
+from index.garbage import KEPT
+from index.judge import LABEL
+from index.lock import Busy
+from index.planner import RECALL, Aim
+from index.rehearsal import Rehearsal
+from index.report import Report
 from model import Failure
 
 from . import display
@@ -28,6 +36,9 @@ data_app = typer.Typer(no_args_is_help=True, help="Labelled pictures to try thin
 app.add_typer(data_app, name="data")
 
 console = Console(stderr=True, highlight=False, emoji=False)  # :bear: in a name is no emoji
+
+_STOPPED = "Stopped. Run the same command again to go on."
+_INTERRUPTED = 128 + signal.SIGINT
 
 RuntimeName = Literal["auto", "openvino", "torch"]
 PrecisionName = Literal["f32", "bf16"]
@@ -49,13 +60,19 @@ def main() -> None:
     """The entry point."""
     try:
         app()
+    except Busy as busy:
+        _end(str(busy), os.EX_TEMPFAIL)
     except Failure as failure:
         _end(str(failure))
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         _end("The disk is full. Make room, then run the same command again." if full else _sentence(error))
     except KeyboardInterrupt:
-        _end("Stopped. Run the same command again to go on.")
+        _end(_STOPPED, _INTERRUPTED)
+    except SystemExit as end:
+        if end.code == _INTERRUPTED:  # Typer makes it of Ctrl-C
+            _end(_STOPPED, _INTERRUPTED)
+        raise
 
 
 @data_app.command("emoji")
@@ -315,13 +332,45 @@ def index(
         float, typer.Option(min=0.5, max=1.0, help="Share of the ten nearest that searches find; 1: exact.")
     ] = RECALL,
     memory: Annotated[float | None, typer.Option(min=0, help="GB that the search index may take beside the vectors.")] = None,
+    max_failures: Annotated[
+        int | None,
+        typer.Option(min=0, help="Publish nothing where more files cannot be read; by default any number may."),
+    ] = None,
+    label: Annotated[
+        str, typer.Option(help="Metadata field that tells what a picture shows; a new bundle is judged by it.")
+    ] = (LABEL),
+    allow_worse: Annotated[bool, typer.Option("--allow-worse", help="Publish a new bundle though it is worse.")] = False,
+    drop_vector_only: Annotated[
+        bool, typer.Option("--drop-vector-only", help="Remove items that came as vectors of another bundle.")
+    ] = False,
+    keep: Annotated[int, typer.Option(min=1, help="Generations that stay beside the new one, for a rollback.")] = KEPT,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
     runtime: Runtime = "auto",
     precision: Precision = "f32",
     as_json: Json = False,
 ) -> None:
-    """Bring a collection in line with a gallery; only what changed is encoded."""
-    report = _index(gallery, bundle, to, origin, allow_shrink, runtime, precision, recall, memory)
-    _result(as_json, report.__dict__, lambda: display.report(console, report))
+    """Bring a collection in line with a gallery; only what changed is encoded.
+
+    Status 0: published. 1: refused or failed, and search goes on as it was. 75: another job is working. 130: interrupted.
+    """
+    asked: dict[str, Any] = {
+        "allow_shrink": allow_shrink,
+        "max_failures": max_failures,
+        "aim": Aim(recall, None if memory is None else int(memory * 1e9)),
+    }
+    if dry_run:
+        foreseen = _rehearse(gallery, bundle, to, origin=origin, precision=precision, **asked)
+        _result(as_json, asdict(foreseen), lambda: display.rehearsal(console, foreseen))
+        return
+    asked |= {"allow_worse": allow_worse, "drop_vector_only": drop_vector_only, "label": label, "keep": keep}
+    try:
+        report = _index(gallery, bundle, to, runtime, precision, origin=origin, **asked)
+    except Failure as failure:
+        if as_json:
+            done = getattr(failure, "report", None)
+            print(json.dumps({"error": str(failure)} | (asdict(done) if done else {}), ensure_ascii=False))
+        raise
+    _result(as_json, asdict(report), lambda: display.report(console, report))
 
 
 @app.command()
@@ -515,34 +564,44 @@ def _index(
     gallery: Path | str,
     bundle: Path,
     to: Path,
-    origin: str | None = None,
-    allow_shrink: bool = False,
     runtime: RuntimeName = "auto",
     precision: PrecisionName = "f32",
-    recall: float = RECALL,
-    memory: float | None = None,
-) -> Any:
+    **options: Any,
+) -> Report:
+    """``options``: those of ``job.run``."""
     from index.gallery import open as open_gallery
     from index.job import run
-    from index.planner import Aim
     from model.bundle import load
     from model.encoder import open_encoder
 
     opened = load(bundle)
     source = open_gallery(gallery)
     encoder = open_encoder(opened, runtime, precision)
-    with display.progress(console) as progress:
-        task = progress.add_task("Indexing", total=source.count())
+    with display.progress(console, "images/s") as progress:
+        total = source.count(to.resolve())
+        task = progress.add_task("Indexing", total=total)
         return run(
             source,
             opened,
             encoder,
             to,
-            origin=origin,
-            allow_shrink=allow_shrink,
-            aim=Aim(recall, None if memory is None else int(memory * 1e9)),
+            total=total,
             advance=lambda n: progress.advance(task, n),
+            begin=lambda what: display.begin(progress, what),
+            **options,
         )
+
+
+def _rehearse(gallery: str, bundle: Path, to: Path, **options: Any) -> Rehearsal:
+    """``options``: those of ``rehearse``."""
+    from index.gallery import open as open_gallery
+    from index.rehearsal import rehearse
+    from model.bundle import load
+
+    source = open_gallery(gallery)
+    with display.progress(console, "files/s") as progress:
+        task = progress.add_task("Looking", total=source.count(to.resolve()))
+        return rehearse(source, load(bundle), to, advance=lambda n: progress.advance(task, n), **options)
 
 
 def _serve(**options: Any) -> None:
@@ -597,9 +656,9 @@ def _sentence(error: OSError) -> str:
     return f"{error.filename}: {error.strerror}." if error.filename else f"{error}."
 
 
-def _end(sentence: str) -> None:
+def _end(sentence: str, status: int = 1) -> None:
     console.print(sentence, style="red", markup=False, soft_wrap=True)
-    sys.exit(1)
+    sys.exit(status)
 
 
 from . import generations, upkeep  # noqa: E402, F401, RUF100 (they register their commands, with what is defined above)

@@ -9,12 +9,13 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, RenderableType
 from rich.padding import Padding
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
 from index.duplicates import Cluster, Duplicates
-from index.job import Report
+from index.rehearsal import Rehearsal
+from index.report import Report
 from training import watch
 from training.datasets.problems import Problem
 
@@ -47,15 +48,47 @@ _TOO_GOOD = (
 
 
 @contextmanager
-def progress(console: Console) -> Iterator[Progress]:
+def progress(console: Console, rate: str = "") -> Iterator[Progress]:
+    """``rate``: the unit of a column with what is done in a second, e.g. "images/s"; without it there is none."""
     columns = (
         TextColumn("{task.description:<17}"),
-        BarColumn(bar_width=28),
-        MofNCompleteColumn(),
+        BarColumn(bar_width=20 if rate else 28),
+        _Count(),
+        *([_Rate(rate)] if rate else []),
         TimeRemainingColumn(compact=True, elapsed_when_finished=True),
     )
     with _WithNote(*columns, console=console) as bars:
         yield bars
+        _end_uncounted(bars)
+
+
+def begin(progress: Progress, what: str) -> None:
+    """A task of which nobody can say how far it is follows the one before."""
+    _end_uncounted(progress)
+    progress.add_task(what, total=None, counted=False)
+
+
+def _end_uncounted(progress: Progress) -> None:
+    for task in progress.tasks:
+        if task.total is None:
+            end = max(1, task.completed)
+            progress.update(task.id, total=end, completed=end)
+
+
+class _Count(MofNCompleteColumn):
+    def render(self, task: Task) -> Text:
+        return super().render(task) if task.fields.get("counted", True) else Text("")
+
+
+class _Rate(ProgressColumn):
+    def __init__(self, unit: str) -> None:
+        super().__init__()
+        self._unit = unit
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        shown = speed and task.fields.get("counted", True)
+        return Text(f"{speed:,.0f} {self._unit}" if shown else "", style="progress.data.speed")
 
 
 class _WithNote(Progress):
@@ -370,11 +403,58 @@ def report(console: Console, report: Report) -> None:
     for note, count in notes.items():
         if count:
             console.print(f"{count:,} {note}.")
-    if report.unreadable:
-        console.print(f"[yellow]{len(report.unreadable):,} files could not be used:")
-        for id, reason in sorted(report.unreadable.items())[:20]:
+    if report.verdict:
+        _verdict(console, report.verdict)
+    _unreadable(console, report.unreadable)
+
+
+def rehearsal(console: Console, found: Rehearsal) -> None:
+    """What an index job would do."""
+    console.print(
+        f"Of {found.found:,} files [bold]{found.read:,} would be read[/bold]: {found.new:,} new ones and at most "
+        f"{found.changed:,} that changed. {found.unchanged:,} are unchanged, {found.renewed:,} have other metadata; "
+        f"{found.gone:,} items are gone. Nothing was written."
+    )
+    notes = {
+        "items of the service and of other galleries would be encoded with the new bundle, at most": found.waiting,
+        "belong to the service now and would be left alone": found.owned_by_api,
+        "stay deleted, as the service was told": found.kept_deleted,
+    }
+    for note, count in notes.items():
+        if count:
+            console.print(f"{count:,} {note}.")
+    if found.seconds is not None:
+        pace = f"{found.images_per_second:,.0f} images/s, as the last job"
+        console.print(f"It would take about {watch.duration(found.seconds)} ({pace}), and the making of an index beside.")
+    told = f"It needs about {size(found.needs)} on the disk, {size(found.free)} are free."
+    console.print(told if found.free >= found.needs else f"[yellow]{told} The job would refuse: make room first.")
+    if found.shrink == "refused":
+        console.print("[yellow]The job would refuse: so many are gone.[/] Is the disk mounted? If they may go, --allow-shrink.")
+    elif found.shrink == "depends":
+        console.print("[yellow]The job would refuse if those that are gone are not among the read ones, under other names.")
+    if found.too_many_failures:
+        console.print("[yellow]The job would refuse: more files than --max-failures cannot be read.")
+    _unreadable(console, found.unreadable)
+
+
+def _verdict(console: Console, verdict: Mapping[str, Any]) -> None:
+    old, new = verdict["old"], verdict["new"]
+    said = [f"recall {new['recall']:.4f} (before {old['recall']:.4f})"]
+    if verdict["queries"]:
+        said.append(f"the nearest has the same label for {new['right']:.1%} of {verdict['queries']:,} ({old['right']:.1%})")
+    if verdict["pictures"]:
+        said.append(f"{new['itself']:.1%} of {verdict['pictures']:,} pictures find themselves")
+    console.print(f"The new bundle was judged: {', '.join(said)}.")
+    for sentence in verdict["worse"]:
+        console.print(sentence, style="yellow", markup=False)
+
+
+def _unreadable(console: Console, unreadable: Mapping[str, str]) -> None:
+    if unreadable:
+        console.print(f"[yellow]{len(unreadable):,} files could not be used:")
+        for id, reason in sorted(unreadable.items())[:20]:
             console.print(f"  {id}: {reason}", markup=False)
-        if len(report.unreadable) > 20:
+        if len(unreadable) > 20:
             console.print("  … all of them with --json")
 
 

@@ -2,8 +2,14 @@
 
 import csv
 import json
+import os
 import re
 import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +18,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from index import job
+from index.lock import only_job
 from model.encoder import open_encoder
 from model.metrics import NAMES, scores
 from model.neighbours import nearest
@@ -59,6 +66,79 @@ def test_index_lists_what_it_cannot_read(run, emoji_slice, bundle, tmp_path):
     assert "broken.jpg: The file is not a JPEG" in answer.stderr
 
 
+# A job's statuses
+
+
+@pytest.fixture
+def given(drawings, backbone, tmp_path) -> tuple[str, ...]:
+    """What `index` is typed with."""
+    return ("index", str(drawings), "--bundle", str(backbone.path), "--to", str(tmp_path / "collection"))
+
+
+def test_a_dry_run_says_what_a_job_would_do_and_writes_nothing(run, given, drawings, tmp_path):
+    answer = run(*given, "--dry-run", "--json")
+    files = len(list(drawings.glob("*.png")))
+    found = json.loads(answer.stdout)
+    assert (answer.returncode, found["read"], found["new"], found["seconds"]) == (0, files, files, None)
+    assert not (tmp_path / "collection").exists()
+    shown = " ".join(run(*given, "--dry-run").stderr.split())
+    assert f"Of {files} files {files} would be read: {files} new ones" in shown and "Nothing was written." in shown
+
+
+def test_a_job_beside_another_one_ends_with_a_status_of_its_own(run, given, tmp_path):
+    assert run(*given, "--json").returncode == 0
+    with only_job(tmp_path / "collection"):
+        answer = run(*given, "--json")
+    assert (answer.returncode, os.EX_TEMPFAIL) == (75, 75)
+    assert "Another job is working on" in answer.stderr and "Another job is working on" in json.loads(answer.stdout)["error"]
+    assert run(*given).returncode == 0
+
+
+def test_a_job_that_refuses_tells_what_it_did_as_json_too(run, given, drawings, tmp_path):
+    gallery = tmp_path / "gallery"
+    shutil.copytree(drawings, gallery)
+    (gallery / "broken.png").write_text("no picture")
+    answer = run("index", str(gallery), *given[2:], "--max-failures", "0", "--json")
+    told = json.loads(answer.stdout)
+    assert answer.returncode == 1
+    assert told["error"].startswith("1 files cannot be read, more than --max-failures 0, e.g. broken.png: ")
+    assert list(told["unreadable"]) == ["broken.png"]
+    assert " ".join(told["error"].split()) in " ".join(answer.stderr.split())
+
+
+def test_what_was_typed_wrong_ends_with_status_2(run, given):
+    answer = run(*given, "--keep", "0")
+    assert (answer.returncode, answer.stdout) == (2, "")
+
+
+def test_a_job_that_is_interrupted_says_so_and_the_next_one_goes_on(run, given, tmp_path):
+    gallery, collection = tmp_path / "gallery", tmp_path / "collection"
+    gallery.mkdir()
+    for number in range(1500):
+        colours = np.random.default_rng(number).integers(0, 256, (8, 8, 3), np.uint8)
+        Image.fromarray(colours).save(gallery / f"{number}.png")
+    typed = ("index", str(gallery), *given[2:], "--json")
+    with subprocess.Popen([sys.executable, "-m", "lookalike", *typed], stderr=subprocess.PIPE, text=True) as process:
+        while kept(collection) == 0:
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        told = process.communicate()[1]
+    assert process.returncode == 130
+    assert "Stopped. Run the same command again to go on." in told and "Traceback" not in told
+    encoded = kept(collection)
+    report = json.loads(run(*typed).stdout)
+    assert (report["count"], report["encoded"]) == (1500, 1500 - encoded)
+
+
+def kept(collection) -> int:
+    """Vectors in the catalog."""
+    try:
+        with closing(sqlite3.connect(f"file:{collection}/catalog.sqlite?mode=ro", uri=True)) as rows:
+            return rows.execute("SELECT count(*) FROM vectors").fetchone()[0]
+    except sqlite3.OperationalError:
+        return 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -76,7 +156,7 @@ def test_index_lists_what_it_cannot_read(run, emoji_slice, bundle, tmp_path):
         (("index", "{data}", "--bundle", "{tmp}", "--to", "{tmp}/c"), "is not a bundle"),
         (
             ("index", "/nonexistent", "--bundle", "{bundle}", "--to", "{tmp}/c"),
-            "/nonexistent cannot be read (No such file or directory)",
+            "/nonexistent is not a folder, nor a list of pictures.",
         ),
         (("duplicates", "/nonexistent"), "/nonexistent holds no collection yet. Fill it with `lookalike index` first."),
         (("duplicates", "{data}"), "{data} holds no collection yet. Fill it with `lookalike index` first."),

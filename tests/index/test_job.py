@@ -4,18 +4,21 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from miniatures import CountingEncoder, content, make_bundle, picture, write
 
+from index import diff, planner, reading, room, segment
 from index import generation as generations
 from index import job as jobs
-from index import planner
-from index.catalog import Catalog, DiskFull
-from index.gallery import GalleryError
+from index.catalog import Catalog, DiskFull, Known, NewItem, content_of
+from index.gallery import GalleryError, ReadError, Unreachable, files
 from index.job import JobError
 from index.lock import Busy
 from index.planner import Aim
+from index.publish import PublishError
 from model import Failure
 from model import bundle as bundles
 
@@ -211,7 +214,7 @@ def test_a_read_error_is_no_verdict_on_the_file(shop, monkeypatch):
 
 def test_too_large_a_file(shop, monkeypatch):
     shop.fill([1, 2])
-    monkeypatch.setattr(jobs, "MAX_FILE", 100)
+    monkeypatch.setattr(diff, "MAX_FILE", 100)
     assert list(shop.index().unreadable.values()) == [
         f"The file has {len(picture(n))} bytes; the limit is 100." for n in (1, 2)
     ]
@@ -664,6 +667,194 @@ def test_a_second_job_is_refused_while_one_runs(shop):
     assert len(refused) == 1
 
 
+# --- too much that cannot be read ---
+
+
+@pytest.fixture
+def broken(shop, monkeypatch):
+    """Ten pictures and four files that are none, in batches of two."""
+    monkeypatch.setattr(jobs, "BATCH", 2)
+    shop.fill(range(10))
+    for name in ("2a", "4a", "6a", "8a"):
+        write(shop.gallery / f"{name}.png", b"no picture")
+    return shop
+
+
+def test_more_failures_than_are_put_up_with_end_the_job_as_soon_as_they_are_known(broken):
+    with pytest.raises(
+        JobError, match=r"^3 files cannot be read, more than --max-failures 2, e\.g\. 2a\.png: The file is not"
+    ) as end:
+        broken.index(max_failures=2)
+    assert set(end.value.report.unreadable) == {"2a.png", "4a.png", "6a.png"}
+    encoded = broken.encoder.encoded
+    assert 0 < encoded < 10, "it stopped amid"
+    catalog = broken.catalog()
+    assert (catalog.count(), catalog.state().generation) == (0, None)
+    catalog.close()
+    report = broken.index(max_failures=4)
+    assert (report.count, report.encoded) == (10, 10 - encoded), "what was encoded is kept"
+
+
+def test_failures_that_are_remembered_and_items_that_are_kept_count_too(broken):
+    broken.index()
+    decoded = []
+    broken.encoder.transform = decoded.append
+    with pytest.raises(JobError, match="more than --max-failures 3"):
+        broken.index(max_failures=3)
+    assert decoded == [], "nothing had changed"
+    broken.use(broken.bundle)
+    for name in ("2a", "4a", "6a", "8a"):
+        (broken.gallery / f"{name}.png").unlink()
+    write(broken.gallery / "1.png", b"no picture any more")
+    with pytest.raises(JobError, match="1 files cannot be read, more than --max-failures 0"):
+        broken.index(max_failures=0)
+    assert len(broken.found()) == 10
+    assert broken.index(max_failures=1).count == 10
+
+
+def test_a_closed_folder_counts_as_what_is_in_it(shop, monkeypatch):
+    shop.fill(range(3))
+    shop.fill(range(3, 9), folder="a")
+    shop.index()
+    closed(monkeypatch, shop.gallery / "a")
+    with pytest.raises(JobError, match="6 files cannot be read"):
+        shop.index(max_failures=5)
+    assert shop.index(max_failures=6).count == 9
+
+
+def listed(shop, rows: str) -> Path:
+    place = shop.folder / "list.csv"
+    place.write_text("path,size,mtime\n" + rows)
+    return place
+
+
+def test_a_file_is_as_large_as_it_is_whatever_its_list_says(shop, monkeypatch):
+    shop.fill([1])
+    monkeypatch.setattr(diff, "MAX_FILE", 100)
+    gallery = listed(shop, f"{shop.gallery}/1.png,7,1\n")
+    (reason,) = shop.index(gallery).unreadable.values()
+    assert reason == f"The file has {len(picture(1))} bytes; the limit is 100."
+    read = files.read
+    monkeypatch.setattr(files, "read", lambda *_: pytest.fail("it is known to be too large"))
+    assert list(shop.index(gallery).unreadable.values()) == [reason]
+    monkeypatch.setattr(files, "read", read)
+    monkeypatch.setattr(diff, "MAX_FILE", 10_000)
+    assert shop.index(listed(shop, f"{shop.gallery}/1.png,8,2\n")).count == 1
+
+
+@pytest.mark.parametrize("answers", [0, 40])
+def test_a_network_that_fails_for_file_after_file_ends_the_job(shop, monkeypatch, answers):
+    """Unless one answers now and then, be it to say that there is no such file."""
+    monkeypatch.setattr(reading, "READERS", 1)
+    monkeypatch.setattr(reading, "cpu_count", lambda: 1)
+    asked = []
+
+    def read(root, path):
+        asked.append(path)
+        if answers and len(asked) % answers == 0:
+            raise ReadError("The file is not there.")
+        raise Unreachable("The file cannot be had now (timed out). It is tried again in the next run.")
+
+    monkeypatch.setattr(files, "read", read)
+    gallery = listed(shop, "".join(f"https://example.invalid/{number}.png,7,1\n" for number in range(500)))
+    if answers:
+        assert len(shop.index(gallery).unreadable) == len(asked) == 500
+        return
+    with pytest.raises(JobError, match=rf"{reading.SILENT} files of .* in a row could not be had: .*timed out.* Run again"):
+        shop.index(gallery)
+    assert len(asked) == reading.SILENT
+
+
+# --- a disk that is too full, known before ---
+
+
+def free(monkeypatch, *bytes: int) -> None:
+    """What the disk says each time that it is asked, the last one from then on."""
+    left = list(bytes)
+    monkeypatch.setattr(room.shutil, "disk_usage", lambda _: SimpleNamespace(free=left.pop(0) if len(left) > 1 else left[0]))
+
+
+def test_a_disk_that_has_too_little_room_is_refused_before_anything_is_encoded(shop, monkeypatch):
+    shop.fill(range(30))
+    free(monkeypatch, 2_000_000)
+    told = r"is too full: the job needs about 9\.\d MB, and 2\.0 MB are free\. Make room"
+    with pytest.raises(JobError, match=told):
+        shop.index(total=30)
+    with pytest.raises(JobError, match=told):
+        shop.index()
+    assert shop.encoder.encoded == 0
+
+
+def test_room_is_looked_for_again_as_the_job_goes_and_before_the_segment_is_written(shop, monkeypatch):
+    monkeypatch.setattr(jobs, "BATCH", 10)
+    shop.fill(range(30))
+    for last in (3, 4):  # at the beginning, once a batch, and before the segment
+        shop.use(shop.bundle)
+        free(monkeypatch, *[10**9] * last, 1_000)
+        with pytest.raises(JobError, match=r"and 0\.0 MB are free"):
+            shop.index()
+        assert shop.encoder.encoded == {3: 20, 4: 10}[last], "what was encoded is kept"
+        assert list((shop.collection / "segments").iterdir()) == []
+    free(monkeypatch, 10**9)
+    assert shop.index().count == 30
+
+
+def test_nothing_to_do_needs_no_room(shop, monkeypatch):
+    shop.fill(range(30))
+    shop.index()
+    free(monkeypatch, 0)
+    assert shop.index(total=30).unchanged == 30
+
+
+@pytest.mark.parametrize("dim", [128, 512])
+def test_what_a_job_needs_is_about_what_it_writes(tmp_path, dim):
+    """Rows as the job writes them; more than was foreseen is an error, and three times too much is one too."""
+    count = 10_000
+    vectors = {content(0)[:-8] + f"{row:08x}": np.zeros(dim, np.float32) for row in range(count)}
+    items = [NewItem(f"a folder/picture-{row:08d}.jpg", name, {"label": "x"}, 1, 1) for row, name in enumerate(vectors)]
+    catalog = Catalog(tmp_path, create=True)
+    job = catalog.begin("/srv/a/gallery", "/srv/a/gallery", "f" * 64)
+    for some in range(0, count, 1000):
+        part = items[some : some + 1000]
+        chosen = {item.content: vectors[item.content] for item in part}
+        catalog.stage(job, Known({}, {}, 0), items=part, vectors=chosen)
+    rows = catalog.vectors(catalog.live_keys(job=job).tolist(), "f" * 64, dim)
+    segment.write(tmp_path / "segments" / "1", "f" * 64, dim, rows)
+    written = sum(file.stat().st_size for file in tmp_path.rglob("*") if file.is_file())
+    needed = room.Room(tmp_path, dim, Aim(1.0), live=0).needed(count, count)
+    assert written <= needed <= 3 * written
+    catalog.close()
+
+
+# --- what is to go, and what is to stay ---
+
+
+def test_bare_vectors_hold_a_new_bundle_up_unless_they_are_dropped(shop):
+    shop.fill(range(5))
+    shop.index()
+    catalog = shop.catalog()
+    vector = np.eye(1, 16, dtype=np.float32)[0]
+    bare = NewItem("bare", content_of(vector), {}, 0, 0)
+    catalog.put(bare, shop.bundle.fingerprint, vector)
+    assert shop.index().count == 6
+    shop.use(make_bundle(shop.folder / "bundle2", seed=2))
+    with pytest.raises(PublishError, match=r"1 items came as vectors without a picture, e\.g\. 'bare'.*--drop-vector-only"):
+        shop.index()
+    assert shop.encoder.encoded == 0
+    report = shop.index(drop_vector_only=True)
+    assert (report.count, report.removed, report.pending) == (5, 1, 0)
+    assert catalog.find(["bare"]) == {}
+    catalog.close()
+
+
+@pytest.mark.parametrize("keep", [1, 3])
+def test_as_many_generations_stay_as_are_asked_for(shop, keep):
+    for last in range(1, 7):
+        shop.fill(range(last))
+        shop.index(keep=keep)
+    assert len(generations.readable(shop.collection)) == keep + 1
+
+
 # --- what is asked for cannot be done ---
 
 
@@ -731,8 +922,11 @@ def test_the_names_of_new_folders_are_on_disk_before_the_job_begins(shop, monkey
     assert {path.name for path in shop.collection.iterdir()} >= {"blobs", "bundles", "generations", "segments"}
 
 
-def test_a_full_disk(shop, small_disk):
-    """With more room each time the job fails at one place after the other, while a server goes on; then it ends well."""
+def test_a_full_disk(shop, small_disk, monkeypatch):
+    """With more room each time the job fails at one place after the other, while a server goes on; then it ends well.
+
+    Others fill the disk while the job runs: what it looked for before was there."""
+    monkeypatch.setattr(room.Room, "check", lambda *_: None)
     shop.collection = small_disk / "collection"
     shop.fill(range(50))
     shop.index()

@@ -11,7 +11,8 @@ from rich.console import Console
 from index.approximate import Worth
 from index.catalog import API_ORIGIN, Item
 from index.duplicates import Cluster, Copy, Duplicates, Picture
-from index.job import Report
+from index.rehearsal import Rehearsal
+from index.report import Report
 from lookalike import cli, display
 from model.metrics import NAMES
 from training.datasets.problems import Problem
@@ -513,6 +514,59 @@ def test_what_an_index_is_worth(console: Console, worth: dict, said: str) -> Non
     display.report(console, Report(generation=1, indexes=[Worth(asked=0.95, **worth).model_dump()]))
     shown = " ".join(text(console).split())
     assert said in shown if said else "recall" not in shown.lower()
+
+
+def test_a_report_tells_what_a_new_bundle_was_found_to_be_worth(console: Console) -> None:
+    old, new = (
+        {"recall": recall, "right": right, "itself": itself} for recall, right, itself in ((1, 0.91, None), (1, 0.8, 1))
+    )
+    worse = ["The nearest item has the same label for 80.0% of 2,000 items; it was 91.0%."]
+    verdict = {"old": old, "new": new, "queries": 2000, "pictures": 64, "worse": worse}
+    display.report(console, Report(generation=2, verdict=verdict))
+    shown = " ".join(text(console).split())
+    assert "the nearest has the same label for 80.0% of 2,000 (91.0%), 100.0% of 64 pictures find themselves" in shown
+    assert worse[0] in shown
+
+
+def test_a_report_of_a_bundle_without_labels_or_pictures(console: Console) -> None:
+    trial = {"recall": 0.987, "right": None, "itself": None}
+    verdict = {"old": trial, "new": trial, "queries": 0, "pictures": 0, "worse": []}
+    display.report(console, Report(generation=2, verdict=verdict))
+    assert "judged: recall 0.9870 (before 0.9870)." in " ".join(text(console).split())
+
+
+@pytest.mark.parametrize(
+    ("found", "sentence"),
+    [
+        (Rehearsal(free=10**9), "Nothing was written."),
+        (Rehearsal(free=10**9, needs=5 * 10**8), "It needs about 500 MB on the disk, 1 GB are free."),
+        (Rehearsal(free=10, needs=10**8), "The job would refuse: make room first."),
+        (Rehearsal(free=10, shrink="refused"), "If they may go, --allow-shrink."),
+        (Rehearsal(free=10, shrink="depends"), "not among the read ones, under other names."),
+        (Rehearsal(free=10, too_many_failures=True), "more files than --max-failures cannot be read."),
+        (Rehearsal(free=10, seconds=7200, images_per_second=105.3), "about 2.0 h (105 images/s, as the last job)"),
+        (Rehearsal(free=10, waiting=1234), "1,234 items of the service and of other galleries"),
+        (Rehearsal(free=10, unreadable={ODD: "why"}), f"{ODD}: why"),
+    ],
+)
+def test_a_rehearsal(console: Console, found: Rehearsal, sentence: str) -> None:
+    display.rehearsal(console, found)
+    assert sentence in " ".join(text(console).split())
+
+
+def test_progress_has_a_rate_and_steps_that_nobody_can_count() -> None:
+    console = Console(width=80, record=True, file=io.StringIO(), force_terminal=True)
+    with display.progress(console, "images/s") as progress:
+        task = progress.add_task("Indexing", total=300)
+        for _ in range(3):
+            progress.advance(task, 100)
+        display.begin(progress, "Building")
+        display.begin(progress, "Judging")
+    shown = console.export_text()
+    last = shown[shown.rindex("Indexing") :].splitlines()
+    assert [line.split()[0] for line in last] == ["Indexing", "Building", "Judging"]
+    assert "300/300" in last[0] and "images/s" in last[0] and all(len(line) <= 80 for line in last)
+    assert "?" not in "".join(last) and "1/1" not in "".join(last)
 
 
 def test_a_report(console: Console) -> None:

@@ -1,0 +1,40 @@
+"""A bundle in, the collection's own copy of it out: whole, or not there."""
+
+from pathlib import Path
+from shutil import copy2, rmtree
+
+from model import bundle as bundles
+from model.bundle import Bundle, BundleError, Manifest
+
+from .report import JobError
+
+
+def keep_bundle(bundle: Bundle, collection: Path) -> None:
+    """The collection's own copy of a bundle: whoever searches needs nothing but the collection.
+
+    One of the same fingerprint makes room for it too: the vectors are the same, figures and calibration may not be.
+    """
+    place = collection / "bundles" / bundle.fingerprint
+    if _held(place) == bundle.manifest:
+        return
+    with bundles.writing(place) as draft:
+        for source in sorted(bundle.path.rglob("*")):  # not copytree: its error hides that a disk is full
+            copy = draft / source.relative_to(bundle.path)
+            if source.is_dir():
+                copy.mkdir(exist_ok=True)
+            else:
+                copy2(source, copy)
+        for copy in (*draft.rglob("*"), draft):
+            bundles.sync(copy)
+        if _held(draft) != bundle.manifest:
+            raise JobError(f"{bundle.path} changed while it was copied. Run again.")
+
+
+def _held(place: Path) -> Manifest | None:
+    """None where there is no whole bundle; what is left of one makes room for another."""
+    try:
+        return bundles.load(place).manifest
+    except BundleError:
+        if not (place / "bundle.json").exists():
+            rmtree(place, ignore_errors=True)
+        return None
