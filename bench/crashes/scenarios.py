@@ -12,7 +12,7 @@ from pathlib import Path
 
 from index import backup as backups
 from index import blobs, garbage, history
-from index.catalog import Catalog, Delete, NewItem, Patch, Put
+from index.catalog import Catalog, Delete, Edit, NewItem, Patch, Put
 from index.garbage import Freed
 from model.bundle import file_digest
 from tests.index.miniatures import TRANSFORM, content, make_bundle, picture, write
@@ -189,9 +189,9 @@ def _edited(shop: Shop) -> Iterator[None]:
     with closing(shop.catalog()) as catalog:
         for number, gone in ((201, "5.png"), (211, "came")):
             _keep(shop, 8)  # as the service does before it takes an item over
-            puts = [_put(shop, id, number + place) for place, id in enumerate(("3.png", "first", "short"))]
-            others = [Patch("8.png", {"patched": number}), Delete(gone), Patch("first", {"by": number}), Delete("short")]
-            catalog.apply([*puts, *others], shop.encoder.fingerprint)
+            edits: list[Edit] = [_put(shop, id, number + place) for place, id in enumerate(("3.png", "first", "short"))]
+            edits += [Patch(id, {"by": number}) for id in ("8.png", "first")] + [Delete(id) for id in (gone, "short")]
+            catalog.apply(edits, shop.encoder.fingerprint)
             yield
 
 
