@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import astuple, dataclass
 from pathlib import Path
+from unittest.mock import patch
 
 from index import backup as backups
-from index import blobs, garbage, history
+from index import blobs, garbage, history, replacing
 from index.catalog import Catalog, Delete, Edit, NewItem, Patch, Put
 from index.garbage import Freed
 from model.bundle import file_digest
@@ -20,7 +21,9 @@ from tests.index.miniatures import TRANSFORM, content, make_bundle, picture, wri
 from .shop import Shop, State, hold, look
 
 Act = Callable[[Shop], Iterator[None]]
-_BACKUP = "backup"  # the folder's name
+Holds = Callable[[Path, State], None]
+_COLLECTION, _BACKUP = "collection", "backup"  # names of folders
+_NO_FLAG = 1 << 10  # none that renameat2 knows
 
 
 @dataclass(frozen=True)
@@ -35,8 +38,8 @@ class Scenario:
     what: str
     prepare: Callable[[Shop], None]
     act: Act
-    folder: str = "collection"
-    holds: Callable[[Path, State], None] = lambda root, before: None
+    folder: str = _COLLECTION
+    holds: Holds = lambda root, before: None
     ends: Callable[[Path], None] = lambda root: None
 
 
@@ -233,6 +236,26 @@ def _backup_is_whole(root: Path, _: State) -> None:
     look(root / "collection")
 
 
+def _in_steps(act: Act) -> Act:
+    """As on a file system where two folders cannot change their places in one step."""
+
+    def acts(shop: Shop) -> Iterator[None]:
+        with patch.object(replacing, "_EXCHANGE", _NO_FLAG):
+            yield from act(shop)
+
+    return acts
+
+
+def _settled(folder: str, holds: Holds) -> Holds:
+    """As the next backup or restore finds it."""
+
+    def look(root: Path, before: State) -> None:
+        replacing.settle(root / folder)
+        holds(root, before)
+
+    return look
+
+
 def _restore(shop: Shop) -> Iterator[None]:
     backups.restore(shop.folder / _BACKUP, shop.collection, replace=True)
     yield
@@ -263,4 +286,19 @@ ALL = (
     Scenario("gc", "garbage of everything there is, one generation kept", _much_garbage, _collected, ends=_nothing_is_left),
     Scenario("backup", "a second backup in place of the first", _backed_up, _backup, _BACKUP, _backup_is_whole),
     Scenario("restore", "a backup in place of a collection that changed", _backed_up, _restore, holds=_old_one_is_there),
+    Scenario(
+        "backup-in-steps",
+        "the same where folders are not exchanged in one step",
+        _backed_up,
+        _in_steps(_backup),
+        _BACKUP,
+        _settled(_BACKUP, _backup_is_whole),
+    ),
+    Scenario(
+        "restore-in-steps",
+        "the same where folders are not exchanged in one step",
+        _backed_up,
+        _in_steps(_restore),
+        holds=_settled(_COLLECTION, _old_one_is_there),
+    ),
 )
