@@ -107,7 +107,7 @@ class Campaign:
 
 
 def attempt(campaign: Campaign, tried: Tried, again: str, tells: Callable[[str], None], every: int, seed: int) -> None:
-    """All crashes and cuts, or of each kind one in ``every``; ``again``: the command that repeats one, less the point."""
+    """All crashes and cuts, or of each kind one in ``every``, and the cut at the end; ``again``: the command that repeats one, less the point."""
     points = campaign.points()
     tried.calls = len(points)
     for call in points[seed % every :: every]:
@@ -117,8 +117,10 @@ def attempt(campaign: Campaign, tried: Tried, again: str, tells: Callable[[str],
         except Broken as error:
             tried.failures[f"{again} --at {call.name}:{call.nth}"] = str(error)
         tells(f"{tried.crashes} crashes, {len(tried.failures)} failures")
+    all_cuts = campaign.cuts(seed)
+    cuts = sorted({*all_cuts[seed % every :: every], all_cuts[-1]})  # at the end everything was promised
     for how in (LOSES, str(seed)):
-        for place, wrong in campaign.cut(campaign.cuts(seed)[seed % every :: every], how):
+        for place, wrong in campaign.cut(cuts, how):
             tried.cuts += 1
             if wrong is not None:
                 tried.failures[f"{again} --cut {place}:{how}"] = wrong
