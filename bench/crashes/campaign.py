@@ -107,7 +107,10 @@ class Campaign:
 
 
 def attempt(campaign: Campaign, tried: Tried, again: str, tells: Callable[[str], None], every: int, seed: int) -> None:
-    """All crashes and cuts, or of each kind one in ``every``, and the cut at the end; ``again``: the command that repeats one, less the point."""
+    """All crashes and cuts, or of each kind one in ``every``, and the cut at the end.
+
+    ``again``: the command that repeats one, less the point.
+    """
     points = campaign.points()
     tried.calls = len(points)
     for call in points[seed % every :: every]:
