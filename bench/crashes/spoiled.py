@@ -42,17 +42,17 @@ def main() -> int:
     asked = _arguments()
     print(_HEAD)
     chosen = [spoiling for spoiling in SPOILINGS if spoiling.scenario in asked.scenarios]
-    missed = [spoiling for spoiling in chosen if not _is_found(spoiling, asked.every)]
+    missed = [spoiling for spoiling in chosen if not _is_found(spoiling, asked.every, asked.seed)]
     return 1 if missed else 0
 
 
-def _is_found(spoiling: Spoiling, every: int) -> bool:
+def _is_found(spoiling: Spoiling, every: int, seed: int) -> bool:
     """Prints its row."""
     tried = Tried()
     scenario = next(scenario for scenario in ALL if scenario.name == spoiling.scenario)
     wrong = spoiling.wrong(getattr(spoiling.owner, spoiling.name))
     with TemporaryDirectory() as folder, patch.object(spoiling.owner, spoiling.name, wrong):
-        attempt(Campaign(scenario, Path(folder)), tried, "", lambda _: None, every, seed=0)
+        attempt(Campaign(scenario, Path(folder)), tried, "", lambda _: None, every, seed)
     kills = sum("--at" in point for point in tried.failures)
     lost = sum(point.endswith(LOSES) for point in tried.failures)
     cuts, by_chance = tried.cuts // 2, len(tried.failures) - kills - lost
@@ -137,6 +137,7 @@ def _arguments() -> argparse.Namespace:
     names = list(dict.fromkeys(spoiling.scenario for spoiling in SPOILINGS))
     parser.add_argument("scenarios", nargs="*", default=names, metavar="scenario", help=f"{', '.join(names)}; by default all")
     parser.add_argument("--every", type=int, default=1, help="try one in so many kills and cuts only")
+    parser.add_argument("--seed", type=int, default=0, help="of the cuts between syncs, and of what they keep")
     asked = parser.parse_args()
     if unknown := set(asked.scenarios) - set(names):
         parser.error(f"nothing is spoiled in {', '.join(sorted(unknown))}, only in {', '.join(names)}")
