@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import count
 from pathlib import Path
 from typing import Any, Literal
 
@@ -120,12 +119,10 @@ def backup(collection: Path, to: Path, advance: Advance = lambda done, total: No
     """
     started, source, place = time.monotonic(), collection.resolve(), to.resolve()
     _check_places(source, place, "Give a folder outside of it with --to.")
-    replacing.settle(place)
-    former = _former(place)
     with _enough_disk(place), closing(Upkeep(source)) as catalog:
         for _ in range(_TRIES):
             with suppress(_Swept), replacing.drafted(place) as draft:
-                copy = _Copy(catalog, source, draft, place, former, advance)
+                copy = _Copy(catalog, source, draft, place, _former(place), advance)
                 manifest = copy.run()
                 replacing.put(draft, place)
                 return Backup(manifest, copy.copied, copy.linked, time.monotonic() - started)
@@ -260,13 +257,14 @@ def restore(backup: Path, to: Path, *, replace: bool = False, advance: Advance =
     """
     started, source, place = time.monotonic(), backup.resolve(), to.resolve()
     _check_places(source, place, "Give a folder outside of it.")
-    for each in (source, place):
-        replacing.settle(each)
+    replacing.settle(source)
     manifest = read(source)
-    old = place.exists() and (not place.is_dir() or any(place.iterdir()))
-    if old and not (replace and place.is_dir()):
-        raise BackupError(f"{to} exists and is not empty. Choose another folder, or say --replace: the old one is set aside.")
     with _enough_disk(place), replacing.drafted(place) as draft:
+        old = place.exists() and (not place.is_dir() or any(place.iterdir()))
+        if old and not (replace and place.is_dir()):
+            raise BackupError(
+                f"{to} exists and is not empty. Choose another folder, or say --replace: the old one is set aside."
+            )
         _check_room(draft, manifest.size)
         _copy_all(source, manifest, draft, advance)
         with only_job(place) if old else nullcontext():
@@ -314,8 +312,7 @@ def _go_on_above(draft: Path, manifest: Manifest, place: Path) -> None:
 
 def _set_aside(draft: Path, place: Path) -> Path:
     """The draft becomes the collection, and the old one lies beside it: never in the draft's folder, which is removed."""
-    name = f"{place.name}.before-{time.strftime('%Y%m%d-%H%M%S')}"
-    aside = next(path for n in count(1) if not (path := place.with_name(name if n == 1 else f"{name}-{n}")).exists())
+    aside = replacing.kept_name(place)
     draft.rename(aside)
     replacing.put(aside, place)
     return aside

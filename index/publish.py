@@ -14,7 +14,7 @@ from model.encoder import Encoder
 
 from . import generation as generations
 from . import segment as segments
-from .catalog import BARE, Catalog, Item, Job
+from .catalog import Catalog, Job
 from .generation import Generation, GenerationError
 from .planner import Aim
 from .segment import EXACT, SegmentError
@@ -46,7 +46,8 @@ def publish(
     it, and search goes on as it was. Raises ``PublishError``.
     """
     state = catalog.state()  # before the keys are read: a change in between is then followed once more, not lost
-    pending = [item.key for item in leave_behind(catalog, job, drop_vector_only)]
+    leave_behind(catalog, job, drop_vector_only)
+    pending = [item.key for item in catalog.pending(job.fingerprint, job)]
     keys = np.setdiff1d(catalog.live_keys(job=job), np.array(pending, np.int64))
     previous = current(catalog, collection)
     stored = _stored(collection, previous, encoder, aim)
@@ -73,14 +74,14 @@ def publish(
     return catalog.publish(job, job.number)
 
 
-def leave_behind(catalog: Catalog, job: Job, drop: bool) -> list[Item]:
-    """Returns the items that are pending, but for those that came as bare vectors of another bundle: these cannot follow.
+def leave_behind(catalog: Catalog, job: Job, drop: bool) -> None:
+    """Items that came as bare vectors of another bundle cannot follow this one: with ``drop`` the job removes them, as it
+    removes others.
 
-    With ``drop`` the job removes them, as it removes others. Without, raises ``PublishError`` where there are any. A job does
-    well to ask before it encodes; ``publish`` asks again, for those that came meanwhile.
+    Without, raises ``PublishError`` where there are any. A job does well to ask before it encodes; ``publish`` asks again, for
+    those that came meanwhile.
     """
-    pending = catalog.pending(job.fingerprint, job)
-    behind = [item for item in pending if item.content.startswith(BARE)]
+    behind = catalog.pending(job.fingerprint, job, bare=True)
     if behind and not drop:
         raise PublishError(
             f"{len(behind):,} items came as vectors without a picture, e.g. {behind[0].id!r}: they cannot be encoded with "
@@ -88,7 +89,6 @@ def leave_behind(catalog: Catalog, job: Job, drop: bool) -> list[Item]:
         )
     if behind:
         catalog.remove(job, [item.key for item in behind], [])
-    return [item for item in pending if not item.content.startswith(BARE)]
 
 
 def plan(stored: dict[str, np.ndarray], keys: np.ndarray) -> tuple[list[str], np.ndarray]:

@@ -5,8 +5,10 @@ import errno
 import fcntl
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 
 from model import Failure
@@ -27,7 +29,8 @@ class ReplacingError(Failure):
 def drafted(place: Path) -> Iterator[Path]:
     """A new folder on the disk of ``place``, for one process at a time. What is in it at the end of the block is removed.
 
-    Raises ``ReplacingError`` while another process has one.
+    What a process that died in ``exchange`` had begun is put right first. Raises ``ReplacingError`` while another process has
+    one.
     """
     place.parent.mkdir(parents=True, exist_ok=True)
     around = _beside(place, "draft")
@@ -39,6 +42,7 @@ def drafted(place: Path) -> Iterator[Path]:
         except BlockingIOError as error:
             raise ReplacingError(f"Another process is writing {place}. Wait for it to end, then run again.") from error
         try:
+            _put_right(place)
             draft = around / place.name
             shutil.rmtree(draft, ignore_errors=True)
             draft.mkdir()
@@ -50,10 +54,13 @@ def drafted(place: Path) -> Iterator[Path]:
 
 
 def settle(place: Path) -> None:
-    """Bring back what a process that died between two renames had just put aside; it matters where ``exchange`` takes three."""
-    aside = _beside(place, "aside")
-    if aside.exists() and not place.exists():
-        aside.rename(place)
+    """For who only reads what is at ``place``: it may be missing after a death where ``exchange`` takes three renames.
+
+    Raises ``ReplacingError``.
+    """
+    if _beside(place, "aside").exists():
+        with drafted(place):
+            pass
 
 
 def put(draft: Path, place: Path) -> bool:
@@ -69,15 +76,24 @@ def put(draft: Path, place: Path) -> bool:
 
 
 def exchange(one: Path, other: Path) -> None:
-    """Two folders of one disk change their places in one step; in three on a file system that cannot, see ``settle``."""
+    """Two folders of one disk change their places in one step; in three on a file system that cannot, see ``settle``.
+
+    The caller is in ``drafted`` of the ``other``.
+    """
     if _system.renameat2(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _EXCHANGE) == 0:
         return
     if (code := ctypes.get_errno()) not in _CANNOT:
         raise OSError(code, os.strerror(code), str(other))
     aside = _beside(other, "aside")
-    other.rename(aside)
-    one.rename(other)
-    aside.rename(one)
+    for old, new in ((other, aside), (one, other), (aside, one)):
+        old.rename(new)
+        sync(new.parent)  # or a power cut could leave the last without the first
+
+
+def kept_name(place: Path) -> Path:
+    """A new name beside ``place``, for what was there and is kept."""
+    name = f"{place.name}.before-{time.strftime('%Y%m%d-%H%M%S')}"
+    return next(path for n in count(1) if not (path := place.with_name(name if n == 1 else f"{name}-{n}")).exists())
 
 
 def flush(folder: Path) -> None:
@@ -89,6 +105,14 @@ def flush(folder: Path) -> None:
             raise OSError(code, os.strerror(code), str(folder))
     finally:
         os.close(handle)
+
+
+def _put_right(place: Path) -> None:
+    """After a death between three renames: nothing is at ``place``, or the new folder, and then the old one is kept."""
+    aside = _beside(place, "aside")
+    if aside.exists():
+        aside.rename(kept_name(place) if place.exists() else place)
+        sync(place.parent)
 
 
 def _beside(place: Path, what: str) -> Path:

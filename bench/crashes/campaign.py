@@ -45,10 +45,10 @@ class Campaign:
         self.calls, self._told = run.calls, run.told
 
     def points(self) -> list[Call]:
-        """The calls that change the collection."""
-        collection = self._now / "collection"
+        """The calls that changed the collection or what lies beside it."""
         changing = [call for call in self.calls if call.name in CHANGING and call.thread == self.calls[0].thread]
-        return [call for call in changing if call.path is not None and collection in (call.path, *call.path.parents)]
+        done = [call for call in changing if call.result >= 0]
+        return [call for call in done if call.path is not None and self._now in (call.path, *call.path.parents)]
 
     def crash(self, name: str, nth: int) -> bool:
         """Die at this call. False where the run came to its end before it. Raises ``Broken``."""
@@ -69,9 +69,8 @@ class Campaign:
         """Cut the power at each of these places → what was wrong then. ``how``: ``LOSES``, or the seed of what is kept."""
         disk = Disk(self._now, self._prepared)
         for place in replay(disk, self.calls, cuts):
-            self._restore()
-            shutil.rmtree(self._now / "collection", ignore_errors=True)
-            disk.write("collection", None if how == LOSES else random.Random(f"{how} {place}"))
+            shutil.rmtree(self._now)
+            disk.write(None if how == LOSES else random.Random(f"{how} {place}"))
             try:
                 self.check(sum(self._acknowledges(call) for call in self.calls[:place]))
             except Broken as error:
@@ -85,15 +84,19 @@ class Campaign:
         Raises ``Broken`` where something acknowledged is missing, something is there that nobody asked for, the collection does
         not agree with itself, or does not come to the same end now.
         """
-        state = apart(look, self._now / "collection")
+        place = self._now / self.scenario.folder
+        apart(self.scenario.holds, self._now, self._states[0])
+        state = apart(look, place)
         allowed = self._states[acknowledged : acknowledged + 2]
         if state not in allowed:
             raise Broken(f"after {acknowledged} acknowledgements there is {state}, not one of {_told(allowed)}")
         apart(_again, self.scenario, self._now)
-        if (state := apart(look, self._now / "collection")) != self._states[-1]:
+        apart(self.scenario.holds, self._now, self._states[0])
+        if (state := apart(look, place)) != self._states[-1]:
             raise Broken(f"done again, there is {state}, not {self._states[-1]}")
-        if left := apart(strays, self._now / "collection"):
+        if left := apart(strays, place):
             raise Broken(f"done again, files are left that nothing needs: {left}")
+        apart(self.scenario.ends, self._now)
 
     def _acknowledges(self, call: Call) -> bool:
         return call.name == "write" and [handle for handle, _ in call.handles] == [self._told]
@@ -104,7 +107,10 @@ class Campaign:
 
 
 def attempt(campaign: Campaign, tried: Tried, again: str, tells: Callable[[str], None], every: int, seed: int) -> None:
-    """All crashes and cuts, or of each kind one in ``every``; ``again``: the command that repeats one, less the point."""
+    """All crashes and cuts, or of each kind one in ``every``, and the cut at the end.
+
+    ``again``: the command that repeats one, less the point.
+    """
     points = campaign.points()
     tried.calls = len(points)
     for call in points[seed % every :: every]:
@@ -114,8 +120,10 @@ def attempt(campaign: Campaign, tried: Tried, again: str, tells: Callable[[str],
         except Broken as error:
             tried.failures[f"{again} --at {call.name}:{call.nth}"] = str(error)
         tells(f"{tried.crashes} crashes, {len(tried.failures)} failures")
+    all_cuts = campaign.cuts(seed)
+    cuts = sorted({*all_cuts[seed % every :: every], all_cuts[-1]})  # at the end everything was promised
     for how in (LOSES, str(seed)):
-        for place, wrong in campaign.cut(campaign.cuts(seed)[seed % every :: every], how):
+        for place, wrong in campaign.cut(cuts, how):
             tried.cuts += 1
             if wrong is not None:
                 tried.failures[f"{again} --cut {place}:{how}"] = wrong
@@ -127,8 +135,8 @@ def _prepare(scenario: Scenario, folder: Path) -> None:
 
 
 def _states(scenario: Scenario, folder: Path) -> list[State]:
-    shop = Shop(folder)
-    return [look(shop.collection), *(look(shop.collection) for _ in scenario.act(shop))]
+    shop, place = Shop(folder), folder / scenario.folder
+    return [look(place), *(look(place) for _ in scenario.act(shop))]
 
 
 def _act(scenario: Scenario, folder: Path, tell: Told) -> None:

@@ -1,10 +1,12 @@
 """Recorded system calls in, what a disk may hold out when the power fails between two of them.
 
-A file's bytes are safe up to its last fsync, a folder's names up to the folder's own. Of what came later the disk has nothing;
-or any part, each file's writes and each folder's names in their order. A rename within a folder is one step; syncing a file
-does not make its name safe. The harshest reading of POSIX: real file systems keep more.
+A file's bytes are safe up to its last fsync, a folder's names up to the folder's own, all of them at a syncfs. Of what came
+later the disk has nothing; or any part, each file's writes and each folder's names in their order. A rename within a folder is
+one step, and so is an exchange of two names there; syncing a file does not make its name safe. The harshest reading of POSIX:
+real file systems keep more.
 """
 
+import os
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -19,14 +21,19 @@ _FOLDERS = ("rename", "renameat", "renameat2", "unlink", "unlinkat", "rmdir", "m
 
 @dataclass(eq=False)
 class File:
-    """Its bytes as programs see them, as they are safe, and what lies between: (offset, bytes), or (length, None)."""
+    """Its bytes as programs see them, as they are safe, and what lies between: (offset, bytes), or (length, None).
+
+    ``mtime_ns``: None where it was written since the beginning.
+    """
 
     seen: bytearray = field(default_factory=bytearray)
     safe: bytes = b""
     since: list[tuple[int, bytes | None]] = field(default_factory=list)
+    mtime_ns: int | None = None
 
     def change(self, place: int, data: bytes | None) -> None:
         self.since.append((place, data))
+        self.mtime_ns = None
         _apply(self.seen, place, data)
 
     def sync(self) -> None:
@@ -83,7 +90,7 @@ class Disk:
         if call.name in ("open", "openat", "creat"):
             self._open(call)
         elif call.name == "lseek":
-            self._offsets[call.handles[0][0]] = call.result
+            self._offsets |= {handle: call.result for handle, _ in call.handles}  # a file without a name has none
         elif call.name == "mmap":
             self._check_mapped(call)
         elif call.name in _FOLDERS:
@@ -93,12 +100,10 @@ class Disk:
         elif not call.handles and call.path is not None and self._holds(call.path):
             raise ValueError(f"{call.name} is not understood")
 
-    def write(self, name: str, chance: random.Random | None) -> None:
-        """Write what is there under this name in the root after the power came back: of what is not safe nothing, or a part by
+    def write(self, chance: random.Random | None) -> None:
+        """Make the root, which is not there, what it is after the power came back: of what is not safe nothing, or a part by
         chance."""
-        assert isinstance(self._top, Folder)
-        if (node := self._top.survives(chance).get(name)) is not None:
-            _write(node, self.root / name, chance)
+        _write(self._top, self.root, chance)
 
     def _open(self, call: Call) -> None:
         path = call.names[0]
@@ -115,7 +120,9 @@ class Disk:
 
     def _change(self, call: Call, node: Node) -> None:
         handle, given = call.handles[0][0], call.given.split(", ")
-        if call.name in ("fsync", "fdatasync"):
+        if call.name == "syncfs":
+            _sync_all(self._top)
+        elif call.name in ("fsync", "fdatasync"):
             node.sync()
         elif isinstance(node, Folder):
             raise ValueError(f"{call.name} of a folder is not understood")
@@ -149,6 +156,8 @@ class Disk:
             self._parent(first).change({first.name: None})
         elif len(paths) < 2:
             raise ValueError(f"{call.name} from or to another place is not understood")
+        elif "RENAME_EXCHANGE" in call.given:
+            self._exchange(first, paths[1])
         else:
             self._move(first, paths[1], stays=call.name.startswith("link"))
 
@@ -161,6 +170,14 @@ class Disk:
         else:
             self._parent(new).change({new.name: node})
             self._parent(old).change({old.name: None})
+
+    def _exchange(self, one: Path, other: Path) -> None:
+        first, second = self._at(one), self._at(other)
+        if self._parent(one) is self._parent(other):
+            self._parent(one).change({one.name: second, other.name: first})
+        else:
+            self._parent(other).change({other.name: first})
+            self._parent(one).change({one.name: second})
 
     def _check_mapped(self, call: Call) -> None:
         for _, path in call.handles:
@@ -188,7 +205,7 @@ class Disk:
 
 def boundaries(calls: list[Call]) -> list[int]:
     """Places before and after every sync, and the end: the number of calls that were made before the cut."""
-    syncs = [place for place, call in enumerate(calls) if call.name in ("fsync", "fdatasync")]
+    syncs = [place for place, call in enumerate(calls) if call.name in ("fsync", "fdatasync", "syncfs")]
     return sorted({0, len(calls), *syncs, *(place + 1 for place in syncs)})
 
 
@@ -209,18 +226,26 @@ def _name(names: dict[str, Node], step: dict[str, Node | None]) -> None:
             names[name] = node
 
 
+def _sync_all(node: Node) -> None:
+    node.sync()
+    for child in node.seen.values() if isinstance(node, Folder) else ():
+        _sync_all(child)
+
+
 def _read(path: Path) -> Node:
     if path.is_dir():
         names = {child.name: _read(child) for child in path.iterdir()}
         return Folder(names, dict(names))
     data = path.read_bytes()
-    return File(bytearray(data), data)
+    return File(bytearray(data), data, mtime_ns=path.stat().st_mtime_ns)
 
 
 def _write(node: Node, to: Path, chance: random.Random | None) -> None:
     if isinstance(node, File):
         if not to.name.endswith(_SHARED):
             to.write_bytes(node.survives(chance))
+            if node.mtime_ns is not None:
+                os.utime(to, ns=(node.mtime_ns, node.mtime_ns))
         return
     to.mkdir()
     for name, child in node.survives(chance).items():

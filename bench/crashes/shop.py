@@ -7,6 +7,7 @@ process of its own: so nothing that a process remembers can hide what the disk h
 import hashlib
 import traceback
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cache
 from multiprocessing import get_context
@@ -17,12 +18,11 @@ from typing import Any, ParamSpec, TypeVar
 import numpy as np
 import sqlalchemy as sa
 
-from index import blobs, job
+from index import backup, blobs, job
 from index import generation as generations
 from index import segment as segments
 from index.catalog import API_ORIGIN, FILE, Catalog, CatalogError, Item
 from index.generation import Generation
-from index.publish import current
 from index.searcher import Searcher
 from model import bundle as bundles
 from tests.index import miniatures
@@ -113,28 +113,35 @@ def look(collection: Path) -> State:
 def _looked(collection: Path, catalog: Catalog) -> State:
     state = catalog.state()
     live = list(catalog.live(catalog.live_keys().tolist()).values())
-    _hold(state.count == len(live), f"the catalog counts {state.count} live items and has {len(live)}")
-    _hold(len({item.id for item in live}) == len(live), "an id has two live versions")
-    _hold(state.generation is not None or not live, f"{len(live)} items are live, and no generation is")
+    hold(state.count == len(live), f"the catalog counts {state.count} live items and has {len(live)}")
+    hold(len({item.id for item in live}) == len(live), "an id has two live versions")
+    hold(state.generation is not None or not live, f"{len(live)} items are live, and no generation is")
     if state.generation is None:
         return State()
     generation = generations.read(collection, state.generation)
-    for name in generation.segments:
-        segments.verify(collection / "segments" / name)
-    bundles.load(collection / "bundles" / generation.fingerprint)
+    for each in [generation, *_within_reach(collection, catalog)]:
+        for name in each.segments:
+            segments.verify(collection / "segments" / name)
+        bundles.load(collection / "bundles" / each.fingerprint)
     _search(catalog, Searcher(collection, catalog, state.generation, DIM), live)
     for item in live:
         if item.origin == API_ORIGIN:
             data = blobs.read(collection, catalog, item)
-            _hold(data is not None and hashlib.sha256(data).hexdigest() == item.content, f"the picture of {item.id} is lost")
+            hold(data is not None and hashlib.sha256(data).hexdigest() == item.content, f"the picture of {item.id} is lost")
     held = sorted((item.id, item.origin, item.content, str(item.metadata)) for item in live)
     return State(generation.fingerprint, tuple(held))
+
+
+def _within_reach(collection: Path, catalog: Catalog) -> list[Generation]:
+    """Generations that somebody may go back to, or forward."""
+    done = catalog.done()
+    return [each for each in generations.readable(collection) if each.number in done]
 
 
 def _search(catalog: Catalog, searcher: Searcher, live: list[Item]) -> None:
     """Whether every search finds what comparing all live items finds."""
     rows = list(catalog.vectors([item.key for item in live], searcher.generation.fingerprint, DIM))
-    _hold(searcher.pending == len(live) - len(rows), f"{searcher.pending} items wait, {len(live) - len(rows)} lack a vector")
+    hold(searcher.pending == len(live) - len(rows), f"{searcher.pending} items wait, {len(live) - len(rows)} lack a vector")
     keys = np.array([item.key for item, _ in rows], np.int64)
     vectors = np.array([vector for _, vector in rows], np.float64).reshape(-1, DIM)
     for query in np.random.default_rng(0).normal(size=(_QUERIES, DIM)):
@@ -142,30 +149,29 @@ def _search(catalog: Catalog, searcher: Searcher, live: list[Item]) -> None:
         wanted = keys[np.lexsort((keys, -(vectors @ unit.astype(np.float64))))].tolist()
         for k in (3, len(live) + 1):
             found = [hit.item.key for hit in searcher.search(unit, k)]
-            _hold(found == wanted[:k], f"a search finds {found}, comparing all live items {wanted[:k]}")
+            hold(found == wanted[:k], f"a search finds {found}, comparing all live items {wanted[:k]}")
 
 
-def _hold(true: bool, message: str) -> None:
+def hold(true: bool, message: str) -> None:
+    """Raises ``Broken``."""
     if not true:
         raise Broken(message)
 
 
 def strays(collection: Path) -> list[str]:
-    """Files that nothing in the collection accounts for.
+    """Files that nothing in the collection, or backup, accounts for, and drafts inside and beside it.
 
     Pictures and their drafts are not among them: a request that died leaves its own, for the sweep of a later day.
     """
-    catalog = Catalog(collection)
-    generation = current(catalog, collection)
-    catalog.close()
-    described = sorted((collection / "generations").glob("*.json"), key=lambda file: int(file.stem))
-    kept = [Generation.model_validate_json(file.read_bytes()) for file in described]
-    expected = {collection / "job.lock", *(collection / f"{FILE}{end}" for end in ("", "-wal", "-shm")), *described}
+    with closing(Catalog(collection)) as catalog:
+        kept = _within_reach(collection, catalog)
+    expected = {collection / name for name in ("job.lock", backup.MANIFEST, FILE, f"{FILE}-wal", f"{FILE}-shm")}
+    expected |= {generations.path(collection, generation.number) for generation in kept}
     folders = {collection / "segments" / name for generation in kept for name in generation.segments}
     folders |= {collection / "bundles" / fingerprint for fingerprint in _bundles(collection)} | {collection / "blobs"}
     found = [path for path in collection.rglob("*") if path.is_file() and not folders & set(path.parents)]
-    late = [str(file) for file in described if generation is None or int(file.stem) > generation.number]
-    return sorted({*(str(path) for path in found if path not in expected), *late, *map(str, collection.glob("segments/.*"))})
+    drafts = [*collection.glob("segments/.*"), *collection.parent.glob(".*")]
+    return sorted(map(str, {*found, *drafts} - expected))
 
 
 def _bundles(collection: Path) -> list[str]:
@@ -187,8 +193,8 @@ def check_encoded(encoder: miniatures.CountingEncoder, before: set[tuple[str, st
     """Raises ``Broken`` where a picture was encoded twice, or although its vector was kept ``before``."""
     contents = _contents()
     again = {contents[image][:6] for image in encoder.images if (contents[image], encoder.fingerprint) in before}
-    _hold(not again, f"pictures were encoded though their vectors were kept: {again}")
-    _hold(max(encoder.images.values(), default=1) == 1, "a picture was encoded twice in one run")
+    hold(not again, f"pictures were encoded though their vectors were kept: {again}")
+    hold(max(encoder.images.values(), default=1) == 1, "a picture was encoded twice in one run")
 
 
 @cache

@@ -19,9 +19,10 @@ from .process import Process, Told
 
 CHANGING = (
     *("write", "pwrite64", "writev", "pwritev", "sendfile", "copy_file_range", "ftruncate", "truncate", "fallocate"),
-    *("fsync", "fdatasync", "rename", "renameat", "renameat2", "unlink", "unlinkat", "rmdir", "mkdir", "mkdirat"),
+    *("fsync", "fdatasync", "syncfs", "rename", "renameat", "renameat2", "unlink", "unlinkat", "rmdir", "mkdir", "mkdirat"),
     *("link", "linkat", "symlink", "symlinkat"),
 )
+_BY_HANDLE = ("write", "pwrite64", "writev", "pwritev", "sendfile", "ftruncate", "fallocate", "fsync", "fdatasync", "syncfs")
 _RECORDED = (*CHANGING, "open", "openat", "creat", "lseek", "mmap")
 _LINE = re.compile(r"(\d+) +(\w+)\((.*)\) += (-?\d+|0x[0-9a-f]+)")
 _BEGUN = re.compile(r"(\d+) +(.*) <unfinished \.\.\.>")
@@ -65,8 +66,7 @@ class Call:
     @property
     def path(self) -> Path | None:
         """The file or folder that it changes, or of which it changes the name."""
-        by_handle = ("write", "pwrite64", "writev", "pwritev", "sendfile", "ftruncate", "fallocate", "fsync", "fdatasync")
-        if self.name in by_handle:
+        if self.name in _BY_HANDLE:
             return next((path for _, path in self.handles), None)
         return next(iter(self.names), None)
 

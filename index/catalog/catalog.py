@@ -18,7 +18,7 @@ from sqlalchemy.dialects.sqlite import insert
 from . import queries
 from .database import Database
 from .queries import LOOKUP, PUBLISHED, ROLLED_BACK, RUNNING, batched
-from .records import Change, Delete, Done, Edit, Fault, Item, Job, Known, NewItem, Put, Refused, State, item_of, row_of
+from .records import BARE, Change, Delete, Done, Edit, Fault, Item, Job, Known, NewItem, Put, Refused, State, item_of, row_of
 from .schema import API, CatalogError
 from .schema import changes as _changes
 from .schema import current as _current
@@ -117,10 +117,13 @@ class Catalog(Database):
                 wanted -= set(rows.scalars(sa.select(_vectors.c.content).where(known)))
         return wanted
 
-    def pending(self, fingerprint: str, job: Job | None = None) -> list[Item]:
-        """Live items that have no vector of this fingerprint; with ``job``, as if it were published already."""
+    def pending(self, fingerprint: str, job: Job | None = None, *, bare: bool = False) -> list[Item]:
+        """Live items that have no vector of this fingerprint; with ``job``, as if it were published already; ``bare``: only
+        those that came as vectors."""
         match = (_vectors.c.content == _items.c.content) & (_vectors.c.fingerprint == fingerprint)
         query = queries.live(job).outerjoin(_vectors, match).where(_vectors.c.content.is_(None))
+        if bare:
+            query = query.where(_items.c.content.startswith(BARE))
         with self.reading() as rows:
             return [item_of(row) for row in rows.execute(query)]
 

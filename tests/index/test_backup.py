@@ -370,6 +370,14 @@ def test_a_file_system_that_cannot_exchange(shop, kept, monkeypatch):
     backup(shop.collection, kept)
     assert beside(kept, ".backup*") == []
     restore(kept, shop.folder / "again")
+    for name in ("backup", "collection"):  # died before the third rename
+        shutil.copytree(shop.folder / name, shop.folder / f".{name}.aside")
+    backup(shop.collection, kept)
+    assert [path.name for path in beside(kept, ".backup*")] == []
+    assert backups.read(*beside(kept, "backup.before-*")).count == 22
+    restore(kept, shop.collection, replace=True)
+    assert beside(kept, ".collection*") == []
+    assert len(beside(kept, "collection.before-*")) == 3
 
 
 # --- killed ---
