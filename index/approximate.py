@@ -25,7 +25,7 @@ _BLOCK = 50_000  # vectors that are added at a time
 _LEARNT = 64  # vectors a cell that it is learnt from
 _TOWARDS = 0.7  # of another vector: found on emoji and icons, to be as hard as stamps (docs/benchmarks.md)
 _KEPT = 1_000  # efforts whose parameters are kept
-_SAME_EFFORT = 2 * K  # hits that are found with the effort which ten are measured with; for more it grows with them
+_SAME_EFFORT = 2 * K  # hits that are found with the effort that ten need: bench.collection; for more it grows with them
 _ROUNDED = 1e-6
 _SURE = 1.645  # deviations: recall is kept with 95 % certainty
 
@@ -82,8 +82,8 @@ class Approximate:
         """
         effort = round(effort * max(1, k / _SAME_EFFORT))
         if self._graph:
-            wanted = k + max(6, k // 2)
-            near = effort = max(effort, wanted)
+            near = effort = max(effort, k if k <= K else k + k // 2)
+            wanted = min(effort, k + max(6, k // 2))  # more of them would be scored exactly for nothing
         else:
             near = wanted = max(8 * k, 2 * effort)
         if rows is None:

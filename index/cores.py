@@ -9,29 +9,40 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+_NICER = 10  # of 19
+
 
 class Cores:
-    """``count`` cores. Safe to use from several threads; whoever holds some must not ask for more."""
+    """``count`` cores. Safe to use from several threads."""
 
     def __init__(self, count: int) -> None:
         self.count = count
         self._free = count
         self._changed = threading.Condition()
+        self._own = threading.local()
 
     @contextmanager
     def some(self, most: int = 1) -> Iterator[int]:
-        """Wait for a core, and hold up to ``most`` of those that are free then."""
+        """Wait for a core, and hold up to ``most`` of those that are free then, with those that this thread holds already."""
+        held = getattr(self._own, "count", 0)
         with self._changed:
-            while self._free == 0:
+            while not held and self._free == 0:
                 self._changed.wait()
-            taken = max(1, min(most, self._free))
+            taken = max(0 if held else 1, min(most - held, self._free))
             self._free -= taken
+        self._own.count = held + taken
         try:
-            yield taken
+            yield held + taken
         finally:
+            self._own.count = held
             with self._changed:
                 self._free += taken
                 self._changed.notify(taken)
 
 
 CORES = Cores(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+
+
+def give_way() -> None:
+    """What a job computes can wait, a search cannot: other processes of the machine go first, as long as this one lives."""
+    os.nice(_NICER)

@@ -13,7 +13,7 @@ RECALL = 0.95  # asked for where nobody says otherwise
 _EXACT_BELOW = 2**22  # numbers in all vectors: so few are searched exactly in about a millisecond
 _LINKS, _MORE_LINKS = 24, 32  # of a node in a graph
 _MORE_ABOVE = 0.98  # recall
-_WIDTHS = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048)
+_WIDTHS = (10, 12, 16, 20, 24, 32, 40, 48, 56, 64, 80, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048)
 _A_CELL = 39  # vectors that a cell is learnt from at least; with fewer faiss warns
 _CROSSING = 20  # vectors that are compared in the time of one step through a graph
 

@@ -13,6 +13,7 @@ from . import generation as generations
 from . import segment as segments
 from .catalog import Catalog, Item, batched
 from .columns import Rows, Value
+from .cores import CORES
 from .filters import Filter
 from .live import Live
 from .segment import Segment
@@ -95,6 +96,11 @@ class Searcher:
         comes, and those that have nothing in it stand alone. ``effort``: how hard to search, 0 for exactly; by default so hard
         that the recall is kept which the collection was indexed for. Raises ``FilterError`` where a field fits no item.
         """
+        # One core for all of it: threads that are in Python at once only wait for each other.
+        with CORES.some():
+            return self._search(vector, k, filter, group_by, effort)
+
+    def _search(self, vector: np.ndarray, k: int, filter: Filter | None, group_by: str | None, effort: int | None) -> list[Hit]:
         parts = self._parts
         field = None if group_by is None else filters.known(group_by, parts.fields)
         chosen = self._chosen(parts, filter)

@@ -353,6 +353,8 @@ def index(
 
     Status 0: published. 1: refused or failed, and search goes on as it was. 75: another job is working. 130: interrupted.
     """
+    from index.cores import give_way
+
     asked: dict[str, Any] = {
         "allow_shrink": allow_shrink,
         "max_failures": max_failures,
@@ -364,6 +366,7 @@ def index(
         return
     asked |= {"allow_worse": allow_worse, "drop_vector_only": drop_vector_only, "label": label, "keep": keep}
     try:
+        give_way()
         report = _index(gallery, bundle, to, runtime, precision, origin=origin, **asked)
     except Failure as failure:
         if as_json:

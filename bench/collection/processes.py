@@ -8,6 +8,7 @@ import numpy as np
 
 from bench.search.vectors import real
 from index.approximate import K
+from index.cores import give_way
 from model.bundle import load
 from model.encoder import Precision, open_encoder
 from service.engine import Engine
@@ -45,5 +46,6 @@ def private(pid: int | str = "self") -> float:
 
 
 def grow(place: Path, rows: range) -> None:
+    give_way()
     bundle = load(BUNDLE)
     add(place, real(rows.stop), rows, bundle, open_encoder(bundle, "openvino", PRECISION))

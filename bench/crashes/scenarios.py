@@ -13,7 +13,7 @@ from unittest.mock import patch
 
 from index import backup as backups
 from index import blobs, garbage, history, replacing
-from index.catalog import Catalog, Delete, Edit, NewItem, Patch, Put
+from index.catalog import Delete, Edit, NewItem, Patch, Put, Upkeep
 from index.garbage import Freed
 from model.bundle import file_digest
 from tests.index.miniatures import TRANSFORM, content, make_bundle, picture, write
@@ -267,7 +267,7 @@ def _old_one_is_there(root: Path, before: State) -> None:
     hold(before in map(look, collections), f"the old collection is none of {[str(path) for path in collections]}")
     given = []
     for path in collections:
-        with closing(Catalog(path)) as catalog:
+        with closing(Upkeep(path)) as catalog:
             given.append(astuple(catalog.numbers()))
     hold(all(max(each) == each[0] for each in zip(*given, strict=True)), f"numbers are given out again: {given}")
     _backup_is_whole(root, before)

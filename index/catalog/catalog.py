@@ -48,10 +48,9 @@ class Catalog(Database):
         see all that a job did or nothing of it.
         """
         found: dict[int, Item] = {}
-        with self.reading() as rows:
-            for some in batched(keys, LOOKUP):
-                query = queries.live(generation=generation).where(_items.c.key.in_(some))
-                found |= {row.key: item_of(row) for row in rows.execute(query)}
+        for some in batched(keys, LOOKUP):
+            rows = map(queries.ItemRow._make, self.select(queries.live_text(len(some), generation), some))
+            found |= {row.key: item_of(row) for row in rows}
         return found
 
     def alive(self, keys: Sequence[int], generation: int | None = None) -> set[int]:

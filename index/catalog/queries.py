@@ -2,13 +2,16 @@
 
 import time
 import zlib
+from collections import namedtuple
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from itertools import islice
 from typing import Any, TypeVar
 
 import numpy as np
 import sqlalchemy as sa
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.sqlite import insert
 
 from .records import Delete, Edit, Item, Job, Put, Refused, item_of, row_of
@@ -31,6 +34,16 @@ def live(job: Job | None = None, *, generation: int | None = None) -> sa.Select[
     kept = _items.c.removed_by.is_(None) | _items.c.removed_by.not_in(published)
     added = (_items.c.added_by + 0).in_(published)  # + 0 keeps SQLite from its index: nearly all rows are of published jobs
     return sa.select(_items).where(added & kept)
+
+
+ItemRow: Any = namedtuple("ItemRow", _items.columns.keys())  # type: ignore[misc]
+
+
+@lru_cache(256)
+def live_text(count: int, generation: int | None) -> str:
+    """``live`` as SQL that asks for ``count`` keys, its values: compiled once, for every search asks it."""
+    text = live(generation=generation).compile(dialect=sqlite.dialect(), compile_kwargs={"literal_binds": True})  # type: ignore[no-untyped-call]
+    return f"{text} AND items.key IN ({', '.join('?' * count)})"
 
 
 def counted(job: Job | None = None, generation: int | None = None) -> sa.Select[Any]:
