@@ -49,7 +49,7 @@ class Catalog(Database):
         """
         found: dict[int, Item] = {}
         for some in batched(keys, LOOKUP):
-            rows = map(queries.ItemRow._make, self.select(queries.live_text(len(some), generation), some))
+            rows = map(queries.item_row, self.select(queries.live_text(len(some), generation), some))
             found |= {row.key: item_of(row) for row in rows}
         return found
 

@@ -3,7 +3,7 @@
 import time
 import zlib
 from collections import namedtuple
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from itertools import islice
@@ -36,7 +36,7 @@ def live(job: Job | None = None, *, generation: int | None = None) -> sa.Select[
     return sa.select(_items).where(added & kept)
 
 
-ItemRow: Any = namedtuple("ItemRow", _items.columns.keys())  # type: ignore[misc]
+item_row: Callable[[Iterable[Any]], Any] = namedtuple("ItemRow", _items.columns.keys())._make  # type: ignore[misc]
 
 
 @lru_cache(256)
