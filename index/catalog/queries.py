@@ -36,7 +36,7 @@ def live(job: Job | None = None, *, generation: int | None = None) -> sa.Select[
     return sa.select(_items).where(added & kept)
 
 
-item_row: Callable[[Iterable[Any]], Any] = namedtuple("ItemRow", _items.columns.keys())._make  # type: ignore[misc]
+item_row: Callable[[Iterable[Any]], Any] = namedtuple("ItemRow", _items.columns.keys())._make  # type: ignore[misc, attr-defined]
 
 
 @lru_cache(256)
