@@ -1,7 +1,7 @@
 """Does a large collection keep what it promises: with filters, for many callers, when it is opened, while a job publishes?
 
 Real vectors (bench.search.vectors), queries of another data set. Keeps build/bench/collection-COUNT.json.
-Run: python -m bench.collection [--count 1000000] [--live 10000] [--seconds 20]
+Run: python -m bench.collection [opening depths filters callers merge] [--count 1000000] [--live 10000] [--seconds 20]
 """
 
 import argparse
@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,27 +54,36 @@ class Large:
         return least_right(np.ascontiguousarray(self.vectors.items[rows]), self.asked, k)
 
 
-def main(count: int, live: int, seconds: float) -> None:
+MEASURES: dict[str, Callable[[Large, float], dict[str, Any]]] = {
+    "opening": lambda large, _: opening(large),
+    "depths": lambda large, _: _served(large, deep),
+    "filters": lambda large, _: _served(large, filtered),
+    "callers": lambda large, seconds: _served(large, partial(callers, seconds=seconds)),
+    "merge": lambda large, seconds: merged(large, large.vectors.items.shape[0] - large.count, seconds),
+}
+
+
+def main(measures: list[str], count: int, live: int, seconds: float) -> None:
     bundle = load(BUNDLE)
     encoder = open_encoder(bundle, "openvino", PRECISION)
-    grown = round(GROWTH * count)
-    vectors = real(count + live + grown)
+    vectors = real(count + live + round(GROWTH * count))
     place = collection(count, live, vectors, bundle, encoder)
     large = Large(place, count + live, vectors, vectors.unlike[:QUERIES])
-    figures: dict[str, Any] = {"count": count, "live": live, "bytes": dict(sizes(place))}
-    engine = engine_of(place)
+    kept = BUILD / f"collection-{count}.json"
+    figures: dict[str, Any] = json.loads(kept.read_text()) if kept.exists() else {}
+    figures |= {"count": count, "live": live, "bytes": dict(sizes(place))}
+    for name in measures or MEASURES:
+        figures[name] = MEASURES[name](large, seconds)
+        print(json.dumps({name: figures[name]}, indent=1), flush=True)
+        kept.write_text(json.dumps(figures, indent=1))
 
-    def told(name: str, found: dict[str, Any]) -> None:
-        figures[name] = found
-        print(json.dumps({name: found}, indent=1), flush=True)
 
-    told("opening", opening(large))
-    told("more hits", deep(large, engine.serving.searcher))
-    told("filters", filtered(large, engine.serving.searcher))
-    told("callers", callers(large, engine.serving.searcher, seconds))
-    engine.close()
-    told("merge", merged(large, grown, seconds))
-    (BUILD / f"collection-{count}.json").write_text(json.dumps(figures, indent=1))
+def _served(large: Large, measure: Callable[[Large, Searcher], dict[str, Any]]) -> dict[str, Any]:
+    engine = engine_of(large.place)
+    try:
+        return measure(large, engine.serving.searcher)
+    finally:
+        engine.close()
 
 
 # --- opening ---
@@ -266,6 +276,7 @@ def _told(done: list[tuple[float, float, int, int, list[float]]], least: dict[in
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("measures", nargs="*", choices=[*MEASURES, []])
     parser.add_argument("--count", type=int, default=1_000_000)
     parser.add_argument("--live", type=int, default=10_000)
     parser.add_argument("--seconds", type=float, default=20, help="of each load")
