@@ -29,7 +29,7 @@ from . import alikeness, blobs
 from . import generation as generations
 from . import segment as segments
 from .alikeness import BATCH, LOOK, OVERLAP, SAME, Overlaps, differences
-from .catalog import Catalog, Item, batched
+from .catalog import BARE, Catalog, Item, batched
 
 COSINE = 0.6  # vectors of a picture and of its copy are nearer
 NEIGHBOURS = 16  # of a picture that are compared with it: what bounds the time where thousands of pictures are alike
@@ -145,14 +145,15 @@ def _described(picture: Picture) -> dict[str, Any]:
 
 
 class _Contents:
-    """Every live item's key, oldest first, and the number of its content. Memory: 48 bytes an item."""
+    """Every live item's key, oldest first, and the number of its content; but for those that came as vectors, without a
+    picture. Memory: 48 bytes an item."""
 
     def __init__(self, catalog: Catalog) -> None:
         keys, digests = [], []
         for some in batched(catalog.live_keys().tolist(), _READ):
-            items = catalog.live(some)
+            items = {key: item for key, item in catalog.live(some).items() if not item.content.startswith(BARE)}
             keys += sorted(items)
-            digests += [hashlib.sha256(items[key].content.encode()).digest() for key in sorted(items)]  # all of one length
+            digests += [bytes.fromhex(items[key].content) for key in sorted(items)]
         self.keys = np.array(keys, np.int64)
         _, first, self.numbers = np.unique(np.frombuffer(b"".join(digests), "V32"), return_index=True, return_inverse=True)
         self.first = self.keys[first]  # the oldest key of each content

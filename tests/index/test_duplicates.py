@@ -9,7 +9,7 @@ from PIL import ImageOps
 from test_alikeness import cropped, encoded, scene
 
 from index import duplicates
-from index.catalog import Catalog, CatalogError
+from index.catalog import Catalog, CatalogError, NewItem, content_of
 from index.duplicates import Duplicates, DuplicatesError
 
 
@@ -211,6 +211,20 @@ def test_what_has_no_vector_is_counted(shop):
     found = find(shop)
     assert (found.items, found.pending) == (4, 3)
     assert clusters(found) == {"a": {"b": "same file"}}
+
+
+def test_items_without_a_picture_take_no_part(shop):
+    for name in ("a.png", "b.png"):
+        write(shop.gallery / name, encoded(scene(1), "PNG"))
+    shop.index()
+    catalog = shop.catalog()
+    for id, number in (("bare", 1), ("too", 1), ("other", 2)):
+        vector = np.eye(shop.encoder.dim, dtype=np.float32)[number]
+        catalog.put(NewItem(id, content_of(vector), {}, 64, 0), shop.encoder.fingerprint, vector)
+    catalog.close()
+    found = find(shop)
+    assert (found.items, found.unreadable) == (2, {})
+    assert clusters(found) == {"a.png": {"b.png": "same file"}}
 
 
 def test_an_empty_collection(shop):
