@@ -60,16 +60,16 @@ def gc(
 
 
 def _list(kept: Sequence[Kept]) -> None:
-    table = Table(box=SIMPLE_HEAD)
-    for name in ("generation", "published", "items", "came", "went", "recall"):
-        table.add_column(name, justify="left" if name == "published" else "right")
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    for name in ("number", "published", "items", "came", "went", "recall"):
+        table.add_column(name, justify="left" if name == "published" else "right", no_wrap=True)
     table.add_column("bundle", overflow="fold")
-    table.add_column("state")
+    table.add_column("state", no_wrap=True)
     for each in kept:
         numbers = ("" if number is None else f"{number:,}" for number in (each.items, each.added, each.removed))
         bundle = f"{each.bundle or '(gone)'} {each.fingerprint[:8]}"
         recall = "damaged" if each.recall is None else f"{each.recall:.4g}"
-        table.add_row(str(each.number), _moment(each.published), *numbers, recall, bundle, each.state)
+        table.add_row(str(each.number), _moment(each.published)[:16], *numbers, recall, bundle, each.state)
     console.print(table)
 
 
