@@ -64,6 +64,7 @@ class Shop(miniatures.Shop):
 
     def index(self, gallery: Path | None = None, **options: Any) -> job.Report:
         job.BATCH = _FILES_A_COMMIT  # so that a few files are several commits
+        judge.PICTURES = 0  # a verdict on a new bundle would encode some once more
         return super().index(gallery, origin=GALLERY, **options)
 
 
