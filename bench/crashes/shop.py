@@ -18,7 +18,7 @@ from typing import Any, ParamSpec, TypeVar
 import numpy as np
 import sqlalchemy as sa
 
-from index import backup, blobs, job
+from index import backup, blobs, job, judge
 from index import generation as generations
 from index import segment as segments
 from index.catalog import API_ORIGIN, FILE, Catalog, CatalogError, Item
