@@ -7,7 +7,8 @@ that nobody uses as well.
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from queue import Empty, SimpleQueue
 
 _NICER = 10  # of 19
 
@@ -17,27 +18,29 @@ class Cores:
 
     def __init__(self, count: int) -> None:
         self.count = count
-        self._free = count
-        self._changed = threading.Condition()
+        self._free: SimpleQueue[None] = SimpleQueue()  # a token a core: its waiting costs less than a condition's
         self._own = threading.local()
+        for _ in range(count):
+            self._free.put(None)
 
     @contextmanager
     def some(self, most: int = 1) -> Iterator[int]:
         """Wait for a core, and hold up to ``most`` of those that are free then, with those that this thread holds already."""
-        held = getattr(self._own, "count", 0)
-        with self._changed:
-            while not held and self._free == 0:
-                self._changed.wait()
-            taken = max(0 if held else 1, min(most - held, self._free))
-            self._free -= taken
-        self._own.count = held + taken
+        before = held = getattr(self._own, "count", 0)
+        if not held:
+            self._free.get()
+            held = 1
+        with suppress(Empty):
+            while held < most:
+                self._free.get_nowait()
+                held += 1
+        self._own.count = held
         try:
-            yield held + taken
+            yield held
         finally:
-            self._own.count = held
-            with self._changed:
-                self._free += taken
-                self._changed.notify(taken)
+            self._own.count = before
+            for _ in range(held - before):
+                self._free.put(None)
 
 
 CORES = Cores(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
