@@ -47,6 +47,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on 
 Runtime = Annotated[RuntimeName, typer.Option(help="What runs the network.")]
 Precision = Annotated[PrecisionName, typer.Option(help="bf16 is quicker where the processor has it.")]
 Mask = Annotated[str | None, typer.Option(help="Measure also without hits that share this column's value, e.g. the artist.")]
+Collection = Annotated[Path, typer.Argument(help="Folder of a collection.")]
 Data = Annotated[Path, typer.Option(help="Labelled pictures: a folder, or a CSV, JSONL or Parquet file.")]
 Shares = Annotated[
     str | None, typer.Option("--proportions", help="Percent of the classes for train/validation/test; by default 70/15/15.")
@@ -378,7 +379,7 @@ def index(
 
 @app.command()
 def duplicates(
-    collection: Annotated[Path, typer.Argument(help="Folder of a collection.")],
+    collection: Collection,
     page: Annotated[Path | None, typer.Option(help="Write a page with the pictures, e.g. duplicates.html.")] = None,
     as_json: Json = False,
 ) -> None:

@@ -400,12 +400,17 @@ def report(console: Console, report: Report) -> None:
         "stay deleted, as the service was told": report.kept_deleted,
         "wait for a vector": report.pending,
     }
-    for note, count in notes.items():
-        if count:
-            console.print(f"{count:,} {note}.")
+    _noted(console, notes)
     if report.verdict:
         _verdict(console, report.verdict)
     _unreadable(console, report.unreadable)
+
+
+def _noted(console: Console, notes: Mapping[str, int]) -> None:
+    """What there is any of."""
+    for note, count in notes.items():
+        if count:
+            console.print(f"{count:,} {note}.")
 
 
 def rehearsal(console: Console, found: Rehearsal) -> None:
@@ -420,9 +425,7 @@ def rehearsal(console: Console, found: Rehearsal) -> None:
         "belong to the service now and would be left alone": found.owned_by_api,
         "stay deleted, as the service was told": found.kept_deleted,
     }
-    for note, count in notes.items():
-        if count:
-            console.print(f"{count:,} {note}.")
+    _noted(console, notes)
     if found.seconds is not None:
         pace = f"{found.images_per_second:,.0f} images/s, as the last job"
         console.print(f"It would take about {watch.duration(found.seconds)} ({pace}), and the making of an index beside.")

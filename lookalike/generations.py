@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict
 from datetime import datetime
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -16,10 +15,8 @@ from index.catalog import Catalog, Upkeep
 from index.garbage import KEPT, Freed
 from index.history import Kept
 
-from .cli import Json, _result, app, console
+from .cli import Collection, Json, _result, app, console
 from .duplicates import size
-
-Collection = Annotated[Path, typer.Argument(help="Folder of a collection.")]
 
 
 @app.command()

@@ -13,10 +13,8 @@ from index.planner import RECALL
 from model import Failure
 
 from . import display
-from .cli import Json, Runtime, _result, app, console
+from .cli import Collection, Json, Runtime, _result, app, console
 from .duplicates import size
-
-Collection = Annotated[Path, typer.Argument(help="Folder of a collection.")]
 
 
 @app.command()
