@@ -3,6 +3,7 @@
 A path on disk is made from a content hash, or from what a job found in its gallery: never from an id that a request brought.
 """
 
+import hashlib
 import os
 import time
 from pathlib import Path
@@ -49,6 +50,12 @@ def read(collection: Path, catalog: Catalog, item: Item) -> bytes | None:
         return files.read(root, path, pauses=())  # who asks is waiting
     except ReadError:
         return None
+
+
+def indexed(collection: Path, catalog: Catalog, item: Item) -> bytes | None:
+    """The picture's bytes as they were indexed; None where they are gone or have changed."""
+    data = read(collection, catalog, item)
+    return data if data is not None and hashlib.sha256(data).hexdigest() == item.content else None
 
 
 def sweep(collection: Path) -> None:

@@ -5,7 +5,6 @@ index of its segments keeps of exact search. ``right``: the share of items whose
 items have labels; measured on the same pictures in both generations, with the searches that a server would make.
 """
 
-import hashlib
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -157,8 +156,7 @@ def _pictures(
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Vectors and pixels of those items that can still be read."""
     for item, vector in catalog.vectors(keys, where.fingerprint, where.dim):
-        data = blobs.read(collection, catalog, item)
-        if data is not None and hashlib.sha256(data).hexdigest() == item.content:
+        if (data := blobs.indexed(collection, catalog, item)) is not None:
             with suppress(ImageError):
                 yield vector, encoder.transform(data)
 

@@ -95,8 +95,7 @@ class Reader:
         )
 
     def _pixels(self, item: Item) -> np.ndarray | None:
-        data = blobs.read(self.collection, self.catalog, item)
-        if data is None or hashlib.sha256(data).hexdigest() != item.content:
+        if (data := blobs.indexed(self.collection, self.catalog, item)) is None:
             return None
         try:
             return self.encoder.transform(data)

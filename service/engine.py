@@ -278,8 +278,7 @@ class Engine:
 
     def picture(self, item: Item) -> bytes | None:
         """The picture's bytes as they were indexed; None where they are gone or have changed."""
-        data = blobs.read(self.collection, self.catalog, item)
-        return data if data is not None and hashlib.sha256(data).hexdigest() == item.content else None
+        return blobs.indexed(self.collection, self.catalog, item)
 
     def _encode(self, serving: Serving, pictures: list[bytes]) -> np.ndarray:
         return serving.encoder.encode(np.stack([serving.encoder.transform(data, self._max_pixels) for data in pictures]))
