@@ -19,7 +19,7 @@ from safetensors.numpy import save_file
 from index import transfer
 from index.backup import backup, restore
 from index.catalog import Catalog, NewItem, batched
-from index.job import keep_bundle
+from index.keeping import keep_bundle, lay_out
 from index.planner import Aim
 from index.publish import publish
 from index.verify import verify
@@ -58,8 +58,7 @@ def _bundle(folder: Path) -> Bundle:
 
 
 def _fill(place: Path, count: int, bundle: Bundle) -> None:
-    for folder in ("bundles", "generations", "segments"):
-        (place / folder).mkdir(parents=True)
+    lay_out(place)
     keep_bundle(bundle, place)
     chance = np.random.default_rng(0)
     with closing(Catalog(place, create=True)) as catalog:

@@ -31,7 +31,7 @@ from .gallery import Entry, Gallery, Unreadable
 from .garbage import KEPT, sweep
 from .generation import Generation
 from .judge import LABEL, judge
-from .keeping import keep_bundle as keep_bundle  # as: for those who import it from here
+from .keeping import keep_bundle, lay_out
 from .lock import only_job
 from .planner import Aim
 from .publish import current, leave_behind, publish
@@ -96,11 +96,7 @@ def run(
     place = collection.resolve()
     _check(source, place, origin, bundle, encoder)
     try:
-        new = [folder for folder in (place, *place.parents) if not folder.exists()]
-        for name in ("blobs", "bundles", "generations", "segments"):
-            (place / name).mkdir(parents=True, exist_ok=True)
-        for folder in (place, *(folder.parent for folder in new)):
-            bundles.sync(folder)
+        lay_out(place)
         with only_job(place), closing(Catalog(place, create=True)) as catalog:
             keep_bundle(bundle, place)
             job = catalog.begin(origin or source.name, source.root, bundle.fingerprint)

@@ -1,4 +1,4 @@
-"""A bundle in, the collection's own copy of it out: whole, or not there."""
+"""What a collection has of its own before anything is in it: its folders, and a copy of the bundle, whole or not there."""
 
 from pathlib import Path
 from shutil import copy2, rmtree
@@ -7,6 +7,15 @@ from model import bundle as bundles
 from model.bundle import Bundle, BundleError, Manifest
 
 from .report import JobError
+
+
+def lay_out(collection: Path) -> None:
+    """Make what is missing of a collection's folders; the names of new ones are on disk when this returns."""
+    new = [folder for folder in (collection, *collection.parents) if not folder.exists()]
+    for name in ("blobs", "bundles", "generations", "segments"):
+        (collection / name).mkdir(parents=True, exist_ok=True)
+    for folder in (collection, *(folder.parent for folder in new)):
+        bundles.sync(folder)
 
 
 def keep_bundle(bundle: Bundle, collection: Path) -> None:

@@ -30,7 +30,7 @@ from . import generation as generations
 from .catalog import API_ORIGIN, Catalog, Item, Job, NewItem, Put, batched, content_of
 from .garbage import sweep
 from .generation import Generation
-from .job import keep_bundle
+from .keeping import keep_bundle, lay_out
 from .lock import only_job
 from .planner import Aim
 from .publish import publish
@@ -166,8 +166,7 @@ def take_in(
     table = _Table(file, bundle)
     origins = table.check(origin or str(file.resolve()))
     place = collection.resolve()
-    for folder in (place, place / "bundles", place / "generations", place / "segments"):
-        folder.mkdir(parents=True, exist_ok=True)
+    lay_out(place)
     with only_job(place), closing(Catalog(place, create=True)) as catalog:
         _check_same(catalog, place, bundle)
         sweep(catalog, place)

@@ -15,7 +15,7 @@ from rich.progress import track
 from bench.search.vectors import Vectors
 from bench.training.cells import BUILD
 from index.catalog import Catalog, NewItem, batched
-from index.job import keep_bundle
+from index.keeping import keep_bundle, lay_out
 from index.planner import Aim
 from index.publish import publish
 from model.bundle import Bundle, file_digest
@@ -31,8 +31,7 @@ def collection(count: int, live: int, vectors: Vectors, bundle: Bundle, encoder:
     if not place.exists():
         draft = place.with_suffix(".tmp")
         shutil.rmtree(draft, ignore_errors=True)
-        for folder in ("bundles", "generations", "segments"):
-            (draft / folder).mkdir(parents=True)
+        lay_out(draft)
         keep_bundle(bundle, draft)
         add(draft, vectors, range(count), bundle, encoder)
         with closing(Catalog(draft)) as catalog:

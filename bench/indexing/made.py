@@ -18,7 +18,7 @@ from rich.progress import track
 from index import gallery as galleries
 from index.catalog import Catalog, NewItem
 from index.gallery.entry import stamp
-from index.job import keep_bundle
+from index.keeping import keep_bundle, lay_out
 from index.planner import Aim
 from index.publish import publish
 from model.bundle import Bundle, file_digest
@@ -49,8 +49,7 @@ def metadata(row: int) -> dict[str, Any]:
 def collection(place: Path, gallery: Path, count: int, bundle: Bundle, encoder: Encoder, aim: Aim) -> None:
     """``count`` items, published."""
     shutil.rmtree(place, ignore_errors=True)
-    for folder in ("bundles", "generations", "segments"):
-        (place / folder).mkdir(parents=True)
+    lay_out(place)
     keep_bundle(bundle, place)
     with closing(Catalog(place, create=True)) as catalog:
         source = galleries.open(gallery)

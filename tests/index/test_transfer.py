@@ -13,6 +13,7 @@ from miniatures import DIM, CountingEncoder, content, make_bundle, picture
 from index.lock import Busy, only_job
 from index.transfer import MARK, TransferError, export, take_in
 from model import Failure
+from model import bundle as bundles
 
 
 @pytest.fixture
@@ -339,3 +340,12 @@ def test_not_while_a_job_runs(full):
     export(full.collection, file(full))
     with only_job(full.collection), pytest.raises(Busy, match="Another job is working"):
         into(full)
+
+
+def test_the_names_of_new_folders_are_on_disk(full, monkeypatch):
+    export(full.collection, file(full))
+    synced, sync = [], bundles.sync
+    monkeypatch.setattr(bundles, "sync", lambda path: (synced.append(path), sync(path)))
+    place = full.folder / "new" / "collection"
+    into(full, collection=place)
+    assert {place, full.folder / "new", full.folder} <= {*synced}
