@@ -13,7 +13,7 @@ import faiss
 import numpy as np
 from pydantic import BaseModel
 
-from . import exact
+from . import exact, locality
 from .columns import Rows
 from .cores import CORES
 from .planner import FLAT, Aim, Plan, plan
@@ -69,7 +69,7 @@ class Approximate:
 
     def __init__(self, index: Any, vectors: np.ndarray, effort: int) -> None:
         self.index, self.effort = index, effort
-        self._graph = isinstance(index, faiss.IndexHNSW)
+        self._graph = not isinstance(index, faiss.IndexIVF)
         self._vectors, whole = vectors, exact.view(vectors)
         # Candidates and their scores in one call: the way through Python would take a third of the time.
         self._scored: Any = faiss.IndexRefine(index, whole)
@@ -83,7 +83,8 @@ class Approximate:
         effort = round(effort * max(1, k / _SAME_EFFORT))
         if self._graph:
             near = effort = max(effort, k if k <= K else k + k // 2)
-            wanted = min(effort, k + max(6, k // 2))  # more of them would be scored exactly for nothing
+            # More of them would be scored exactly for nothing; of a long walk, codes of a byte confuse some.
+            wanted = min(effort, max(k + 6, k + k // 2, effort // 2))
         else:
             near = wanted = max(8 * k, 2 * effort)
         if rows is None:
@@ -141,7 +142,8 @@ def make(path: Path, vectors: np.ndarray, aim: Aim) -> Worth:
 
 
 def build(vectors: np.ndarray, chosen: Plan) -> Any:
-    """An index of the rows of ``vectors`` (float32 [N, D]), on all cores."""
+    """An index of the rows of ``vectors`` (float32 [N, D]), on all cores. A graph's nodes are put into an order in which
+    neighbours lie side by side, and named by their rows."""
     faiss.omp_set_num_threads(CORES.count)
     index: Any = faiss.index_factory(vectors.shape[1], chosen.factory, faiss.METRIC_INNER_PRODUCT)
     random = np.random.default_rng(0)
@@ -154,7 +156,16 @@ def build(vectors: np.ndarray, chosen: Plan) -> Any:
     index.train(vectors[np.sort(random.choice(len(vectors), learnt, replace=False))])
     for start in range(0, len(vectors), _BLOCK):
         index.add(vectors[start : start + _BLOCK])
-    return index
+    return index if cells else _side_by_side(index, locality.order(vectors))
+
+
+def _side_by_side(graph: Any, order: np.ndarray) -> Any:
+    graph.permute_entries(order)
+    named: Any = faiss.IndexIDMap(faiss.IndexFlat(graph.d, graph.metric_type))  # it takes empty ones only
+    graph.this.disown()
+    named.index, named.own_fields, named.ntotal = graph, True, graph.ntotal
+    faiss.copy_array_to_vector(order, named.id_map)
+    return named
 
 
 def open(path: Path, vectors: np.ndarray, effort: int) -> Approximate:

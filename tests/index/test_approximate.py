@@ -65,6 +65,20 @@ def test_measured_is_what_is_found(vectors, small, plan):
     assert recall(segment, clustered(200, 2)) >= 0.85
 
 
+def test_a_graph_names_rows_and_so_does_one_of_before(tmp_path, vectors):
+    plan = PLANS[0]
+    before = faiss.index_factory(DIM, plan.factory, faiss.METRIC_INNER_PRODUCT)
+    before.train(vectors)
+    before.add(vectors)
+    for name, index in {"now": approximate.build(vectors, plan), "before": before}.items():
+        faiss.write_index(index, str(tmp_path / name))
+        opened = approximate.open(tmp_path / name, vectors, 64)
+        found = [opened.nearest(vectors[row], K, 64) for row in range(0, COUNT, 40)]
+        assert np.mean([rows[0] == row for row, (rows, _) in zip(range(0, COUNT, 40), found, strict=True)]) > 0.98, name
+        for rows, scores in found:
+            assert np.all(np.diff(scores) <= 0) and len(set(rows)) == K
+
+
 @pytest.mark.parametrize("memory", [None, COUNT * 20])
 def test_a_segment_keeps_the_recall_with_filters_and_without(tmp_path, small, vectors, memory):
     segment = write(tmp_path / "s", vectors, Aim(0.95, memory))
@@ -160,5 +174,5 @@ def test_a_damaged_index_does_not_open(tmp_path, small, vectors, harm):
 
 def test_the_index_is_mapped(tmp_path, small, vectors):
     segment = write(tmp_path / "s", vectors, Aim(0.9))
-    storage = faiss.downcast_index(segment.index.index.storage)
+    storage = faiss.downcast_index(faiss.downcast_index(segment.index.index.index).storage)
     assert not storage.codes.is_owned
