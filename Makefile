@@ -64,7 +64,7 @@ bench-compare: build/emoji/labels.csv build/icons/labels.csv
 
 # SEED=… repeats the filters of another proof
 prove-filters: .venv/dev
-	LOOKALIKE_FILTERS=100000 $(bin)/python -m pytest tests/index/test_filters.py -k plain_evaluation -o timeout=0 $(if $(SEED),--hypothesis-seed=$(SEED))
+	LOOKALIKE_FILTERS=100000 $(bin)/python -m pytest tests/index/search/test_filters.py -k plain_evaluation -o timeout=0 $(if $(SEED),--hypothesis-seed=$(SEED))
 
 # needs strace; SEED=… repeats the cuts and kills of another proof
 prove-index: .venv/dev

@@ -24,9 +24,10 @@ import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
 from bench.photos import STAMPS, altered, write_gallery
-from index import duplicates, job
 from index.catalog import Catalog
-from index.duplicates import COSINE, NEIGHBOURS, Duplicates
+from index.duplicates import Duplicates, duplicates
+from index.duplicates.duplicates import COSINE, NEIGHBOURS
+from index.job import job
 from model.bundle import Bundle
 from model.encoder import open_encoder
 from model.transform import Transform

@@ -16,8 +16,8 @@ import pyarrow as pa
 from rich.console import Console
 from rich.table import Table
 
-from index import columns, filters
-from index.columns import Rows
+from index.search import columns, filters
+from index.search.columns import Rows
 
 REPEATS = 7
 SHARES = (0.5, 0.05, 0.001, 0.0)  # of the rows, that a filter holds for

@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save_file
 
-from index import transfer
-from index.backup import backup, restore
 from index.catalog import Catalog, NewItem, batched
-from index.keeping import keep_bundle, lay_out
-from index.planner import Aim
-from index.publish import publish
-from index.verify import verify
+from index.job.keeping import keep_bundle, lay_out
+from index.lifecycle.publish import publish
+from index.search.planner import Aim
+from index.upkeep import transfer
+from index.upkeep.backup import backup, restore
+from index.upkeep.verify import verify
 from model import bundle as bundles
 from model.bundle import Architecture, Bundle, Manifest
 from model.encoder import Precision

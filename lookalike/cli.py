@@ -16,12 +16,12 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.console import Console
 
-from index.garbage import KEPT
-from index.judge import LABEL
+from index.job.judge import LABEL
+from index.job.rehearsal import Rehearsal
+from index.job.report import Report
+from index.lifecycle.garbage import KEPT
 from index.lock import Busy
-from index.planner import RECALL, Aim
-from index.rehearsal import Rehearsal
-from index.report import Report
+from index.search.planner import RECALL, Aim
 from model import Failure
 
 from . import display
@@ -354,7 +354,7 @@ def index(
 
     Status 0: published. 1: refused or failed, and search goes on as it was. 75: another job is working. 130: interrupted.
     """
-    from index.cores import give_way
+    from index.search.cores import give_way
 
     asked: dict[str, Any] = {
         "allow_shrink": allow_shrink,
@@ -599,7 +599,7 @@ def _index(
 def _rehearse(gallery: str, bundle: Path, to: Path, **options: Any) -> Rehearsal:
     """``options``: those of ``rehearse``."""
     from index.gallery import open as open_gallery
-    from index.rehearsal import rehearse
+    from index.job.rehearsal import rehearse
     from model.bundle import load
 
     source = open_gallery(gallery)

@@ -14,8 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from index.duplicates import Cluster, Duplicates
-from index.rehearsal import Rehearsal
-from index.report import Report
+from index.job.rehearsal import Rehearsal
+from index.job.report import Report
 from training import watch
 from training.datasets.problems import Problem
 

@@ -13,9 +13,9 @@ from pathlib import Path
 from PIL import Image
 
 from index import blobs
-from index.alikeness import SAME
 from index.catalog import Catalog
 from index.duplicates import Cluster, Copy, Duplicates, Picture
+from index.duplicates.alikeness import SAME
 from model.image import ImageError, decode
 from training.page import whole
 from training.watch import counted

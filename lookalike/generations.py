@@ -10,10 +10,10 @@ import typer
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from index import garbage, history
 from index.catalog import Catalog, Upkeep
-from index.garbage import KEPT, Freed
-from index.history import Kept
+from index.lifecycle import garbage, history
+from index.lifecycle.garbage import KEPT, Freed
+from index.lifecycle.history import Kept
 
 from .cli import Collection, Json, _result, app, console
 from .duplicates import size

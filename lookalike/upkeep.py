@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from index.planner import RECALL
+from index.search.planner import RECALL
 from model import Failure
 
 from . import display
@@ -24,7 +24,7 @@ def backup(
     as_json: Json = False,
 ) -> None:
     """A whole copy of a collection that is searched, changed and indexed meanwhile."""
-    from index.backup import backup as make
+    from index.upkeep.backup import backup as make
 
     with _bytes("Copying") as advance:
         found = make(collection, to, advance).figures()
@@ -39,7 +39,7 @@ def restore(
     as_json: Json = False,
 ) -> None:
     """Make a collection of a backup, every checksum checked, and tell what came after it. Stop the servers before."""
-    from index.backup import restore as make
+    from index.upkeep.backup import restore as make
 
     with _bytes("Restoring") as advance:
         found = make(backup, to, replace=replace, advance=advance).figures()
@@ -54,7 +54,7 @@ def verify(
     as_json: Json = False,
 ) -> None:
     """Read all of a collection back and tell everything that is wrong, with what to do. Changes nothing. Status 1 if so."""
-    from index.verify import verify as look
+    from index.upkeep.verify import verify as look
     from model.encoder import open_encoder
 
     with console.status("Looking") as status:
@@ -78,7 +78,7 @@ def export(
 ) -> None:
     """Write the items with their metadata and vectors into one Parquet file."""
     from index.catalog import Catalog
-    from index.transfer import export as write
+    from index.upkeep.transfer import export as write
 
     catalog = Catalog(collection)
     total = catalog.count()
@@ -101,8 +101,8 @@ def import_(
     as_json: Json = False,
 ) -> None:
     """Items with their vectors become part of a collection, and can be searched at once. Nothing is encoded."""
-    from index.planner import Aim
-    from index.transfer import take_in
+    from index.search.planner import Aim
+    from index.upkeep.transfer import take_in
     from model.bundle import load
     from model.encoder import open_encoder
 

@@ -18,9 +18,9 @@ import numpy as np
 from index import blobs
 from index import generation as generations
 from index.catalog import API_ORIGIN, FILE, Catalog, CatalogError, Item, NewItem, State
-from index.columns import Value
-from index.filters import Filter
-from index.searcher import Hit, Searcher
+from index.search.columns import Value
+from index.search.filters import Filter
+from index.search.searcher import Hit, Searcher
 from model import Failure, confidence
 from model import bundle as bundles
 from model.bundle import Bundle

@@ -15,7 +15,7 @@ from starlette.routing import Match, Mount
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from index.catalog import CatalogError, DiskFull, ReadOnly
-from index.filters import FilterError, UnknownField, WrongType
+from index.search.filters import FilterError, UnknownField, WrongType
 from model.image import DamagedImage, ImageError, ImageTooLarge, NotAnImage
 
 from .engine import NotReady

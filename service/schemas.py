@@ -4,9 +4,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, TypeAdapter, WithJsonSchema
 
-from index import filters
-from index.columns import Value
-from index.filters import Filter, FilterError
+from index.search import filters
+from index.search.columns import Value
+from index.search.filters import Filter, FilterError
 
 MAX_K = 1000
 MAX_EF = 4096

@@ -21,7 +21,7 @@ import pytest
 from PIL import Image, ImageDraw
 from rich.progress import Progress
 
-from index import job
+from index.job import job
 from model.bundle import Bundle
 from model.encoder import Encoder, open_encoder
 from model.transform import Transform

@@ -20,10 +20,10 @@ import numpy as np
 
 from bench.search.vectors import Vectors, real
 from bench.training.cells import BUILD
-from index import filters
-from index.approximate import K, least_right
-from index.filters import Filter
-from index.searcher import Hit, Searcher
+from index.search import filters
+from index.search.approximate import K, least_right
+from index.search.filters import Filter
+from index.search.searcher import Hit, Searcher
 from model.bundle import load
 from model.encoder import open_encoder
 from service.engine import Engine

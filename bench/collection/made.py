@@ -15,9 +15,9 @@ from rich.progress import track
 from bench.search.vectors import Vectors
 from bench.training.cells import BUILD
 from index.catalog import Catalog, NewItem, batched
-from index.keeping import keep_bundle, lay_out
-from index.planner import Aim
-from index.publish import publish
+from index.job.keeping import keep_bundle, lay_out
+from index.lifecycle.publish import publish
+from index.search.planner import Aim
 from model.bundle import Bundle, file_digest
 from model.encoder import Encoder
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from bench.search.vectors import real
-from index.approximate import K
-from index.cores import give_way
+from index.search.approximate import K
+from index.search.cores import give_way
 from model.bundle import load
 from model.encoder import Precision, open_encoder
 from service.engine import Engine

@@ -11,10 +11,12 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 from unittest.mock import patch
 
-from index import backup as backups
-from index import blobs, garbage, history, replacing
+from index import blobs
 from index.catalog import Delete, Edit, NewItem, Patch, Put, Upkeep
-from index.garbage import Freed
+from index.lifecycle import garbage, history
+from index.lifecycle.garbage import Freed
+from index.upkeep import backup as backups
+from index.upkeep import replacing
 from model.bundle import file_digest
 from tests.index.miniatures import TRANSFORM, content, make_bundle, picture, write
 

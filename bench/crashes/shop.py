@@ -18,12 +18,14 @@ from typing import Any, ParamSpec, TypeVar
 import numpy as np
 import sqlalchemy as sa
 
-from index import backup, blobs, job, judge
+from index import blobs
 from index import generation as generations
-from index import segment as segments
 from index.catalog import API_ORIGIN, FILE, Catalog, CatalogError, Item
 from index.generation import Generation
-from index.searcher import Searcher
+from index.job import job, judge
+from index.search import segment as segments
+from index.search.searcher import Searcher
+from index.upkeep import backup
 from model import bundle as bundles
 from tests.index import miniatures
 from tests.index.miniatures import DIM, TRANSFORM, content, picture

@@ -16,8 +16,12 @@ from unittest.mock import patch
 
 import sqlalchemy as sa
 
-from index import blobs, garbage, generation, job, replacing, segment
+from index import blobs, generation
 from index.catalog import Catalog, Edit, database, schema
+from index.job import job
+from index.lifecycle import garbage
+from index.search import segment
+from index.upkeep import replacing
 from model import Failure, bundle
 
 from .campaign import LOSES, Campaign, Tried, attempt

@@ -17,7 +17,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from index.planner import Aim
+from index.search.planner import Aim
 from model.bundle import Bundle, load
 from model.encoder import Encoder, open_encoder
 

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from index import gallery as galleries
-from index import job
 from index.catalog import batched
 from index.gallery import Entry
+from index.job import job
 from model.bundle import Bundle
 from model.encoder import Encoder
 

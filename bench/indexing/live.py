@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from index.catalog import Catalog, Delete, Edit, Item, NewItem, Patch, Put, Refused
-from index.planner import Aim
-from index.publish import publish
-from index.searcher import Searcher
+from index.lifecycle.publish import publish
+from index.search.planner import Aim
+from index.search.searcher import Searcher
 from model.bundle import Bundle, file_digest
 from model.encoder import Encoder
 

@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from index import job
-from index.backup import backup
 from index.catalog import Catalog
-from index.history import roll_back
-from index.planner import Aim
-from index.searcher import Searcher
+from index.job import job
+from index.lifecycle.history import roll_back
+from index.search.planner import Aim
+from index.search.searcher import Searcher
+from index.upkeep.backup import backup
 from model.bundle import Bundle, load
 
 from . import made

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.training.cells import BUILD
-from index.approximate import K, least_right
+from index.search.approximate import K, least_right
 
 from .contenders import Contender, Search, contenders
 from .vectors import Vectors, real, synthetic

@@ -12,10 +12,10 @@ from typing import Any
 import faiss
 import numpy as np
 
-from index import approximate, columns, planner
-from index.approximate import CONSTRUCTION, K
-from index.planner import Aim
-from index.segment import Segment
+from index.search import approximate, columns, planner
+from index.search.approximate import CONSTRUCTION, K
+from index.search.planner import Aim
+from index.search.segment import Segment
 
 WIDTHS = (10, 12, 16, 20, 24, 32, 40, 48, 64, 80, 96, 128, 160, 192, 256, 384, 512, 768, 1024)
 CELLS = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 512)

@@ -16,9 +16,9 @@ import numpy as np
 import timm
 import torch
 
-from index import job
 from index.catalog import Catalog
-from index.searcher import Searcher
+from index.job import job
+from index.search.searcher import Searcher
 from model.bundle import Bundle
 from model.encoder import open_encoder
 from training.config import TrainingConfig

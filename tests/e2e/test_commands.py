@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image, ImageOps
 
-from index import job
+from index.job import job
 from index.lock import only_job
 from model.encoder import open_encoder
 from model.metrics import NAMES, scores

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from index import job
+from index.job import job
 from model import bundle as bundles
 from model import confidence
 from model.encoder import open_encoder

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from index import job
+from index.job import job
 
 HANG = 20  # seconds
 

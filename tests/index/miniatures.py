@@ -10,9 +10,10 @@ import numpy as np
 from PIL import Image
 from safetensors.numpy import save_file
 
-from index import blobs, job
+from index import blobs
 from index.catalog import Catalog, Item, NewItem, Upkeep
-from index.searcher import Searcher
+from index.job import job
+from index.search.searcher import Searcher
 from model import bundle as bundles
 from model.bundle import Architecture, Bundle, Manifest
 from model.transform import Transform

@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from miniatures import TRANSFORM, CountingEncoder, Shop, content, make_bundle, picture, write
 
-from index import blobs, garbage, history, judge
-from index import job as jobs
+from index import blobs
 from index.catalog import API_ORIGIN, Delete, NewItem, Patch, Put, Refused, content_of
 from index.generation import Generation
+from index.job import job as jobs
+from index.job import judge
+from index.lifecycle import garbage, history
 
 IDS = st.sampled_from(["a.png", "b.png", "c/d.png", "c/e.png", "f.png"])
 NUMBERS = st.integers(0, 6)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from index import job
+from index.job import job
 from lookalike.client import Client, ServiceError
 
 ODD = [

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from index.approximate import Worth
 from index.catalog import API_ORIGIN, Item
 from index.duplicates import Cluster, Copy, Duplicates, Picture
-from index.rehearsal import Rehearsal
-from index.report import Report
+from index.job.rehearsal import Rehearsal
+from index.job.report import Report
+from index.search.approximate import Worth
 from lookalike import cli, display
 from model.metrics import NAMES
 from training.datasets.problems import Problem

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from index import job
 from index.catalog import FILE
+from index.job import job
 from lookalike.cli import app
 
 

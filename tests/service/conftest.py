@@ -15,7 +15,7 @@ from odd_ids import NAMES
 from PIL import Image
 from starlette.testclient import TestClient
 
-from index import job
+from index.job import job
 from model import bundle as bundles
 from model import confidence
 from model.confidence import Calibration

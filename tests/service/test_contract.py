@@ -1,7 +1,7 @@
 import re
 from html import escape
 
-from index import filters
+from index.search import filters
 from service.contract import page
 
 METHODS = {"get", "post", "put", "delete"}

@@ -9,9 +9,9 @@ from odd_ids import NAMES
 
 import service.engine
 from index import generation as generations
-from index import job
 from index.catalog import Catalog
-from index.searcher import Searcher
+from index.job import job
+from index.search.searcher import Searcher
 from model.encoder import open_encoder
 from service.engine import Engine, NotReady
 

@@ -8,8 +8,8 @@ import pytest
 from odd_ids import NAMES
 
 from index import generation as generations
-from index import job
 from index.catalog import Catalog, CatalogError, ReadOnly
+from index.job import job
 from model.encoder import open_encoder
 from service.engine import Engine, NotReady
 

@@ -4,7 +4,7 @@ import shutil
 import pytest
 from PIL import Image
 
-from index import job
+from index.job import job
 
 
 def test_the_original_is_sent_byte_for_byte(client, picture):

@@ -8,7 +8,7 @@ import pytest
 from odd_ids import NAMES
 from starlette.testclient import TestClient
 
-from index.searcher import Searcher
+from index.search.searcher import Searcher
 from service.app import create_app
 from service.engine import Engine
 from service.schemas import MAX_FILTER

@@ -1,0 +1,369 @@
+"""A gallery and a bundle in, a searchable collection out: scan → diff → decode ∥ encode → commit → segment → verify → publish.
+
+Only what changed is read, only content that was never seen is encoded. Killed at any moment, the next run takes up what
+was committed; search sees either the state before or the state after, never one between.
+"""
+
+import errno
+import time
+from array import array
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
+from contextlib import closing
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from model import bundle as bundles
+from model.bundle import Bundle
+from model.encoder import Encoder
+
+from .. import gallery as galleries
+from ..catalog import API_ORIGIN, Catalog, Fault, Item, Job, Known, NewItem, batched
+from ..gallery import Entry, Gallery, Unreadable
+from ..generation import Generation
+from ..lifecycle.garbage import KEPT, sweep
+from ..lifecycle.publish import current, leave_behind, publish
+from ..lock import only_job
+from ..search import segment as segments
+from ..search.planner import Aim
+from . import diff, pace, room
+from .diff import Fate
+from .judge import LABEL, judge
+from .keeping import keep_bundle, lay_out
+from .reading import Reader, Reading
+from .report import JobError as JobError
+from .report import Report as Report
+
+BATCH = 128  # files that are read for one commit
+_NAMED = 3  # unreadable files that an error names
+
+
+@dataclass(frozen=True)
+class Options:
+    """``total``: files of the gallery where somebody counted them, so that a full disk is foreseen. ``max_failures``:
+    unreadable files that are put up with, None for any number. ``label``: the metadata field that a new bundle is judged by.
+    ``keep``: generations that stay. ``aim``: what approximate search is to keep."""
+
+    allow_shrink: bool = False
+    allow_worse: bool = False
+    drop_vector_only: bool = False
+    max_failures: int | None = None
+    label: str = LABEL
+    keep: int = KEPT
+    aim: Aim = field(default_factory=Aim)
+    total: int | None = None
+
+
+@dataclass
+class _Batch:
+    """Files that are taken up together, with what the catalog knew of their ids before they were read."""
+
+    known: Known
+    files: int = 0
+    faults: list[Fault] = field(default_factory=list)
+    reading: list[Future[Reading | Fault]] = field(default_factory=list)
+    renewed: list[Reading] = field(default_factory=list)  # not read: the file is the same, its metadata is not
+
+    @property
+    def work(self) -> int:
+        return len(self.faults) + len(self.reading) + len(self.renewed)
+
+
+def run(
+    gallery: Gallery | Path | str,
+    bundle: Bundle,
+    encoder: Encoder,
+    collection: Path,
+    *,
+    origin: str | None = None,
+    advance: Callable[[int], None] = lambda _: None,
+    begin: Callable[[str], None] = lambda _: None,
+    **options: Any,
+) -> Report:
+    """Bring ``collection`` in line with ``gallery`` and publish. ``options`` are those of ``Options``; ``advance`` hears of
+    every file that is done, ``begin`` of what comes after them.
+
+    Raises ``JobError``, ``PublishError``, ``Busy``, ``GalleryError``, ``BundleError`` or ``CatalogError``; search then goes on
+    as it was, and the next run takes up what this one encoded.
+    """
+    asked = Options(**options)
+    source = galleries.open(gallery) if isinstance(gallery, str | Path) else gallery
+    place = collection.resolve()
+    _check(source, place, origin, bundle, encoder)
+    try:
+        lay_out(place)
+        with only_job(place), closing(Catalog(place, create=True)) as catalog:
+            keep_bundle(bundle, place)
+            job = catalog.begin(origin or source.name, source.root, bundle.fingerprint)
+            return _Run(catalog, place, job, source, encoder, asked, advance, begin).run()
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise JobError(f"The disk of {collection} is full. Make room, then run again: what was encoded is kept.") from error
+
+
+def _check(gallery: Gallery, collection: Path, origin: str | None, bundle: Bundle, encoder: Encoder) -> None:
+    if encoder.fingerprint != bundle.fingerprint:
+        raise JobError("The encoder is of another bundle than the one given. Open it from that bundle.")
+    if origin == API_ORIGIN:
+        raise JobError(f"The origin {API_ORIGIN!r} stands for what comes through the service. Choose another name.")
+    if Path(gallery.name).is_relative_to(collection):
+        raise JobError(f"{gallery.name} lies in the collection itself. Keep the pictures outside of it.")
+    try:
+        gallery.name.encode()
+    except UnicodeEncodeError as error:
+        raise JobError("The path of the gallery is not UTF-8. Rename the folder.") from error
+
+
+class _Run:
+    def __init__(
+        self,
+        catalog: Catalog,
+        collection: Path,
+        job: Job,
+        gallery: Gallery,
+        encoder: Encoder,
+        asked: Options,
+        advance: Callable[[int], None],
+        begin: Callable[[str], None],
+    ) -> None:
+        self.catalog, self.collection, self.job, self.gallery = catalog, collection, job, gallery
+        self.encoder, self.asked, self.advance, self.begin = encoder, asked, advance, begin
+        self.report = Report()
+        self.quarantine = catalog.quarantined(job.origin)
+        self.seen = array("q")  # keys whose files are still there
+        self.failures = 0  # files, and items of folders, that could not be read
+        self.versions = 0  # of items that were staged
+        self.working = 0.0  # seconds that went by with reading and encoding
+        self.reader = Reader(catalog, collection, gallery, encoder)
+
+    def run(self) -> Report:
+        began = time.perf_counter()
+        try:
+            self._bring_in_line()
+        except JobError as error:
+            error.report = self.report
+            raise
+        finally:
+            self.report.seconds = round(time.perf_counter() - began, 3)
+            self.reader.close()
+        return self.report
+
+    def _bring_in_line(self) -> None:
+        sweep(self.catalog, self.collection, self.asked.keep)
+        before = current(self.catalog, self.collection)
+        if before is None or before.fingerprint != self.job.fingerprint:
+            leave_behind(self.catalog, self.job, self.asked.drop_vector_only)
+        self._look_for_room(before)
+        for batch in _one_ahead(self._batches()):
+            self._commit(batch)
+        self._remove_unseen()
+        self._encode_pending(published=False)
+        self._check_pending(before)
+        self._publish()
+        self._encode_pending(published=True)  # what a server took in meanwhile, with the bundle before
+        fingerprint, precision = self.job.fingerprint, self.encoder.precision
+        pace.keep(self.collection, fingerprint, precision, self.report.encoded, self.working)
+        self._tell()
+
+    def _look_for_room(self, before: Generation | None) -> None:
+        """Before anything is encoded; where the gallery was not counted, for what waits alone."""
+        live, given = self.catalog.count(), (self.encoder.fingerprint, self.encoder.precision, self.encoder.dim)
+        self.room = room.look(self.collection, live, before, *given, self.asked.aim)
+        total = self.asked.total or 0
+        known = live if before is not None and before.fingerprint == self.job.fingerprint else 0
+        self.room.check(self.room.needed(max(0, max(total, live) - known), max(0, total - live)))
+
+    # --- scan and diff ---
+
+    def _batches(self) -> Iterator[_Batch]:
+        """Look files up and start to read those that changed, so many at a time that their pixels fit into memory."""
+        for some in diff.looked_up(self.catalog, self.gallery.scan(self.collection), self.job.fingerprint):
+            batch = _Batch(some.known)
+            for file in some.files:
+                batch.files += 1
+                self._sort(file, batch, diff.fate(file, some.known, some.lacking, self.job.origin, self.quarantine))
+                if batch.work == BATCH:
+                    yield batch
+                    batch = _Batch(some.known)
+            yield batch
+
+    def _sort(self, file: Entry | Unreadable, batch: _Batch, fate: Fate | Fault) -> None:
+        if isinstance(fate, Fault) or isinstance(file, Unreadable):
+            assert isinstance(fate, Fault)
+            batch.faults.append(fate)
+            return
+        match fate:
+            case Fate.READ:
+                batch.reading.append(self.reader.submit(file))
+            case Fate.RENEWED:
+                batch.renewed.append(Reading(file, batch.known.items[file.id].content))
+            case Fate.UNCHANGED:
+                self.report.unchanged += 1
+                self.seen.append(batch.known.items[file.id].key)
+            case Fate.OF_SERVICE:
+                self.report.owned_by_api += 1
+            case Fate.DELETED:
+                self.report.kept_deleted += 1
+
+    # --- commit ---
+
+    def _commit(self, batch: _Batch) -> None:
+        self.report.found += batch.files
+        if batch.work:
+            began = time.perf_counter()
+            self._stage(batch)
+            self.working += time.perf_counter() - began
+        self.advance(batch.files)
+
+    def _stage(self, batch: _Batch) -> None:
+        results = [future.result() for future in batch.reading]
+        readings = batch.renewed + [result for result in results if isinstance(result, Reading)]
+        faults = batch.faults + [result for result in results if isinstance(result, Fault)]
+        items, touched = self._diff(readings, batch.known)
+        pixels = {reading.content: reading.pixels for reading in readings if reading.pixels is not None}
+        self.versions += len(items)
+        self.room.check(self.room.needed(len(pixels), self.versions))
+        vectors = self._encode(pixels)
+        self.catalog.stage(self.job, batch.known, items=items, vectors=vectors, touched=touched, faults=faults)
+        for fault in faults:
+            self._keep_last_good(fault, batch.known)
+        self._check_failures()
+
+    def _diff(self, readings: list[Reading], known: Known) -> tuple[list[NewItem], list[tuple[int, int, int]]]:
+        """Versions to add; and key, size and mtime of files that only look different."""
+        items, touched = [], []
+        for reading in readings:
+            entry, item, grave = reading.entry, known.items.get(reading.entry.id), known.graves.get(reading.entry.id)
+            if item is not None:
+                self.seen.append(item.key)
+            if item is None and grave is not None and grave.content == reading.content:
+                self.report.kept_deleted += 1
+                touched.append((grave.key, entry.size, entry.mtime_ns))
+            elif item is not None and _as_read(item, reading):
+                self.report.unchanged += 1
+                touched.append((item.key, entry.size, entry.mtime_ns))
+            else:
+                replaces = None if item is None else item.key
+                told = entry.metadata, entry.size, entry.mtime_ns, entry.path
+                items.append(NewItem(entry.id, reading.content, *told, replaces))
+        return items, touched
+
+    def _keep_last_good(self, fault: Fault, known: Known) -> None:
+        """A job never loses what cannot be read again: a broken file's last version stays, and all of a closed folder."""
+        self.report.unreadable[fault.id] = fault.reason
+        kept: list[int] = []
+        if fault.id in known.items:
+            kept = [known.items[fault.id].key]
+        elif fault.id.endswith("/"):
+            kept = self.catalog.live_keys(origin=self.job.origin, below=fault.id).tolist()
+        self.seen.extend(kept)
+        self.failures += max(1, len(kept))
+
+    def _check_failures(self) -> None:
+        most = self.asked.max_failures
+        if most is not None and self.failures > most:
+            named = "; ".join(f"{id}: {reason.rstrip('.')}" for id, reason in islice(self.report.unreadable.items(), _NAMED))
+            raise JobError(
+                f"{self.failures:,} files cannot be read, more than --max-failures {most}, e.g. {named}. "
+                "Mend them, or allow more. Nothing was published; what was encoded is kept."
+            )
+
+    def _encode(self, pixels: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Vectors of those contents that still have none: a twin in an earlier batch may have been quicker."""
+        contents = sorted(self.catalog.without_vector(pixels, self.job.fingerprint))
+        if not contents:
+            return {}
+        vectors = self.encoder.encode(np.stack([pixels[content] for content in contents]))
+        self.report.encoded += len(contents)
+        return dict(zip(contents, vectors, strict=True))
+
+    def _remove_unseen(self) -> None:
+        live = self.catalog.live_keys(origin=self.job.origin)
+        gone = np.setdiff1d(live, np.frombuffer(self.seen, np.int64)).tolist()
+        healed = [id for id in self.quarantine if id not in self.report.unreadable]
+        self.catalog.remove(self.job, gone, healed)
+        if self._too_many(len(gone), len(live)) and self._too_many(lost := self.catalog.lost(self.job), len(live)):
+            raise JobError(
+                f"{lost:,} of the {len(live):,} items of {self.gallery.name} are gone. Is its disk mounted? "
+                "If they are meant to go, run again with --allow-shrink."
+            )
+
+    def _too_many(self, gone: int, live: int) -> bool:
+        return not self.asked.allow_shrink and diff.too_many(gone, live)
+
+    # --- items that the scan did not reach ---
+
+    def _encode_pending(self, *, published: bool) -> None:
+        """Encode live items of the service and of other galleries; once they are published, followers have to be told."""
+        pending = self.catalog.pending(self.job.fingerprint, self.job)
+        self.report.pending = len(pending)
+        for items in batched(pending, BATCH):
+            began = time.perf_counter()
+            found = zip(items, self.reader.pixels(items), strict=True)
+            vectors = self._encode({item.content: pixels for item, pixels in found if pixels is not None})
+            lacking = self.catalog.without_vector({item.content for item in items}, self.job.fingerprint) - set(vectors)
+            done = [item for item in items if item.content not in lacking]
+            self.catalog.add_pending(self.job.fingerprint, done if published else [], vectors)
+            self.report.pending -= len(done)
+            self.working += time.perf_counter() - began
+
+    def _check_pending(self, before: Generation | None) -> None:
+        """A new bundle must not make a gallery vanish whose disk happens to be away."""
+        live = self.catalog.count()
+        new_bundle = before is not None and before.fingerprint != self.job.fingerprint
+        if new_bundle and self._too_many(self.report.pending, live):
+            raise JobError(
+                f"{self.report.pending:,} of the {live:,} items cannot be encoded with this bundle: their files are not there. "
+                "Are the disks of all galleries mounted? If they may go from the search, run again with --allow-shrink."
+            )
+
+    # --- publish ---
+
+    def _publish(self) -> None:
+        bundle = bundles.file_digest(self.collection / "bundles" / self.job.fingerprint / "bundle.json")
+        given = self.catalog, self.collection, self.job, self.encoder, bundle, self.asked.aim, self.asked.drop_vector_only
+        self.report.added, self.report.removed = publish(*given, self._writing, self._approve)
+
+    def _writing(self, rows: int) -> None:
+        self.begin("Building")
+        self.room.check(self.room.of_segment(rows))
+
+    def _approve(self, old: Generation, new: Generation) -> None:
+        self.begin("Judging")
+        verdict = judge(self.catalog, self.collection, old, new, self.encoder, self.asked.label)
+        if verdict is None:
+            return
+        self.report.verdict = verdict.figures()
+        if verdict.worse and not self.asked.allow_worse:
+            raise JobError(
+                f"The new bundle is worse, and is not published. {' '.join(verdict.worse)} Search goes on with the one before; "
+                "what was encoded is kept. If it is to take over all the same, run again with --allow-worse."
+            )
+
+    def _tell(self) -> None:
+        state = self.catalog.state()
+        self.report.generation, self.report.count = state.generation, state.count
+        if (generation := current(self.catalog, self.collection)) is not None:
+            folders = (self.collection / "segments" / name for name in generation.segments)
+            self.report.indexes = [segments.worth(folder).model_dump() for folder in folders]
+
+
+def _as_read(item: Item, reading: Reading) -> bool:
+    entry = reading.entry
+    return (item.content, item.metadata, item.path) == (reading.content, entry.metadata, entry.path)
+
+
+def _one_ahead(batches: Iterable[_Batch]) -> Iterator[_Batch]:
+    """Hand out each batch after the next one was begun: files are read while the one before is encoded."""
+    ahead: deque[_Batch] = deque()
+    for batch in batches:
+        ahead.append(batch)
+        if len(ahead) > 1:
+            yield ahead.popleft()
+    yield from ahead

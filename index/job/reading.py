@@ -1,0 +1,104 @@
+"""Files in, their contents and pixels out, by threads: while a batch is encoded, the next one is read and decoded."""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from os import cpu_count
+from pathlib import Path
+from threading import Lock
+
+import numpy as np
+
+from model.encoder import Encoder
+from model.image import ImageError
+
+from .. import blobs
+from ..catalog import Catalog, Fault, Item
+from ..gallery import Entry, Gallery, ReadError, Unreachable, files
+from . import diff
+from .report import JobError
+
+READERS = 8  # files that are read together: from a network, most of the time goes by in waiting
+# Files in a row that may not be had from a network before it is taken for gone. One that answers, if only to say that there is
+# no such file, begins anew; so a place that fails now and then is read to its end, and one that is away costs seconds.
+SILENT = 64
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A file's content hash, and its pixels where no vector of that content exists yet."""
+
+    entry: Entry
+    content: str
+    pixels: np.ndarray | None = None
+
+
+class Reader:
+    """Reads the files of one gallery, and pictures of items from wherever they lie. To be closed."""
+
+    def __init__(self, catalog: Catalog, collection: Path, gallery: Gallery, encoder: Encoder) -> None:
+        self.catalog, self.collection, self.gallery, self.encoder = catalog, collection, gallery, encoder
+        self._pool = ThreadPoolExecutor(max(READERS, cpu_count() or 1))
+        self._silent, self._counting = 0, Lock()
+
+    def close(self) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def submit(self, entry: Entry) -> Future[Reading | Fault]:
+        """The result raises ``JobError`` where ``SILENT`` files in a row could not be had."""
+        return self._pool.submit(self._read, entry)
+
+    def pixels(self, items: Iterable[Item]) -> Iterator[np.ndarray | None]:
+        """In the order of ``items``; None where the bytes are not there any more, or not the same."""
+        return self._pool.map(self._pixels, items)
+
+    def _read(self, entry: Entry) -> Reading | Fault:
+        """Whatever happens to the file after ``entry`` was taken, the next run reads it again."""
+        try:
+            data = self._bytes(entry)
+            if len(data) > diff.MAX_FILE:  # a list said otherwise, or nothing
+                return Fault(entry.id, diff.too_large(len(data)), entry.size, entry.mtime_ns)
+            content = hashlib.sha256(data).hexdigest()
+            lacks = self.catalog.without_vector([content], self.encoder.fingerprint)
+            return Reading(entry, content, self.encoder.transform(data) if lacks else None)
+        except ImageError as error:
+            return Fault(entry.id, str(error), entry.size, entry.mtime_ns)
+        except ReadError as error:
+            return Fault(entry.id, str(error))
+
+    def _bytes(self, entry: Entry) -> bytes:
+        if self._silent >= SILENT:  # those that wait in the queue need not wait for the network too
+            raise self._away(".")
+        try:
+            data = files.read(self.gallery.root, entry.path or entry.id)
+        except Unreachable as error:
+            if self._count(silent=True) >= SILENT:
+                raise self._away(f": {error}") from error
+            raise
+        except ReadError:
+            self._count(silent=False)
+            raise
+        self._count(silent=False)
+        return data
+
+    def _count(self, *, silent: bool) -> int:
+        """Files in a row that could not be had."""
+        with self._counting:
+            if self._silent < SILENT:  # else it was said already
+                self._silent = self._silent + 1 if silent else 0
+            return self._silent
+
+    def _away(self, why: str) -> JobError:
+        return JobError(
+            f"{SILENT} files of {self.gallery.name} in a row could not be had{why} Run again when their place answers: "
+            "what was encoded is kept."
+        )
+
+    def _pixels(self, item: Item) -> np.ndarray | None:
+        if (data := blobs.indexed(self.collection, self.catalog, item)) is None:
+            return None
+        try:
+            return self.encoder.transform(data)
+        except ImageError:
+            return None

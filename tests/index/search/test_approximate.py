@@ -1,0 +1,178 @@
+"""An index keeps the recall that it promises, with filters too, or says that it cannot; what is measured is what is found."""
+
+from pathlib import Path
+
+import faiss
+import numpy as np
+import pytest
+
+from index.catalog import Item
+from index.search import approximate, columns, planner
+from index.search import segment as segments
+from index.search.approximate import Approximate, Tried, Worth
+from index.search.columns import Rows
+from index.search.planner import Aim, Plan
+from index.search.segment import Segment, SegmentError
+
+DIM, COUNT, K = 32, 4_000, 10
+FINGERPRINT = "f" * 64
+PLANS = [Plan("HNSW8_SQ8", (16, 32, 64, 128, 256)), Plan("IVF32,PQ16x4fs", (1, 2, 4, 8, 16, 32))]
+
+
+def unit(rows: np.ndarray) -> np.ndarray:
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+def clustered(count: int, seed: int) -> np.ndarray:
+    """Around 60 centres, which are the same for every seed."""
+    random, middle = np.random.default_rng(seed), np.random.default_rng(0).normal(size=(60, DIM))
+    return unit(middle[random.integers(0, 60, count)] + 0.7 * random.normal(size=(count, DIM)))
+
+
+@pytest.fixture(scope="module")
+def vectors() -> np.ndarray:
+    return clustered(COUNT, 1)
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Collections of thousands are planned as those of millions."""
+    monkeypatch.setattr(planner, "_EXACT_BELOW", 1_000)
+    monkeypatch.setattr(approximate, "_QUERIES", 200)
+
+
+def write(folder: Path, vectors: np.ndarray, aim: Aim) -> Segment:
+    rows = ((Item(row, str(row), "g", "c", {"even": row % 2 == 0}, 1, 1), vector) for row, vector in enumerate(vectors))
+    segments.write(folder, FINGERPRINT, DIM, rows, aim)
+    segments.verify(folder)
+    return segments.open(folder, FINGERPRINT)
+
+
+def recall(segment: Segment, queries: np.ndarray, rows: Rows | None = None) -> float:
+    found = [np.isin(segment.search(q, K, rows, 0)[0], segment.search(q, K, rows)[0]).mean() for q in queries]
+    return float(np.mean(found))
+
+
+@pytest.mark.parametrize("plan", PLANS, ids=lambda plan: plan.factory)
+def test_measured_is_what_is_found(vectors, small, plan):
+    index = approximate.build(vectors, plan)
+    tried, kept = approximate.measured(index, vectors, plan, 0.9)
+    assert kept and [each.effort for each in tried] == list(plan.efforts[: len(tried)])
+    assert min(tried[-1].like, tried[-1].unlike) >= 0.9
+    segment = Segment(
+        np.arange(COUNT), vectors, lambda: columns.from_metadata([]), "", Approximate(index, vectors, tried[-1].effort)
+    )
+    assert recall(segment, clustered(200, 2)) >= 0.85
+
+
+def test_a_graph_names_rows_and_so_does_one_of_before(tmp_path, vectors):
+    plan = PLANS[0]
+    before = faiss.index_factory(DIM, plan.factory, faiss.METRIC_INNER_PRODUCT)
+    before.train(vectors)
+    before.add(vectors)
+    for name, index in {"now": approximate.build(vectors, plan), "before": before}.items():
+        faiss.write_index(index, str(tmp_path / name))
+        opened = approximate.open(tmp_path / name, vectors, 64)
+        found = [opened.nearest(vectors[row], K, 64) for row in range(0, COUNT, 40)]
+        assert np.mean([rows[0] == row for row, (rows, _) in zip(range(0, COUNT, 40), found, strict=True)]) > 0.98, name
+        for rows, scores in found:
+            assert np.all(np.diff(scores) <= 0) and len(set(rows)) == K
+
+
+@pytest.mark.parametrize("memory", [None, COUNT * 20])
+def test_a_segment_keeps_the_recall_with_filters_and_without(tmp_path, small, vectors, memory):
+    segment = write(tmp_path / "s", vectors, Aim(0.95, memory))
+    worth = segments.worth(tmp_path / "s")
+    assert worth.factory.startswith("HNSW" if memory is None else "IVF") and worth.recall >= 0.95
+    assert worth.bytes == (tmp_path / "s" / "index.faiss").stat().st_size and worth.seconds >= 0
+    queries = clustered(200, 3)
+    assert recall(segment, queries) >= 0.93
+    for share in (0.5, 0.05, 0.001):
+        mask = np.random.default_rng(4).random(COUNT) < share
+        assert recall(segment, queries, Rows.where(mask)) >= 0.93, share
+
+
+@pytest.mark.parametrize("share", [0, 0.0005, 0.02, 0.6])
+def test_never_fewer_hits_than_there_are(tmp_path, small, vectors, share):
+    """Also where all that passes is far from the query."""
+    segment = write(tmp_path / "s", vectors, Aim(0.9))
+    query = clustered(1, 5)[0]
+    far = np.argsort(vectors @ query)[: int(share * COUNT)]
+    mask = np.zeros(COUNT, bool)
+    mask[far] = True
+    for k in (1, 10, 500):
+        rows, _ = segment.search(query, k, Rows.where(mask))
+        exactly, _ = segment.search(query, k, Rows.where(mask), 0)
+        assert len(rows) == len(exactly) == min(k, len(far)) and mask[rows].all()
+        assert np.isin(exactly, rows).mean() >= 0.9 if len(far) else True
+
+
+def test_scores_are_exact_and_in_order(tmp_path, small, vectors):
+    segment = write(tmp_path / "s", vectors, Aim(0.95))
+    for query in clustered(20, 6):
+        rows, scores = segment.search(query, K)
+        np.testing.assert_allclose(scores, vectors[rows] @ query, atol=1e-5)
+        assert (np.diff(scores) <= 0).all()
+        sure, _ = segment.search(query, K, effort=0)
+        np.testing.assert_array_equal(sure, np.argsort(-(vectors @ query), kind="stable")[:K])
+
+
+def test_more_effort_finds_more(tmp_path, small, vectors):
+    segment = write(tmp_path / "s", vectors, Aim(0.5))
+    index = segment.index
+    queries = clustered(100, 7)
+    exact = [segment.search(query, K, effort=0)[0] for query in queries]
+    shares = [
+        np.mean([np.isin(e, segment.search(q, K, effort=n)[0]).mean() for q, e in zip(queries, exact, strict=True)])
+        for n in (10, 300)
+    ]
+    assert shares[0] < shares[1] and shares[1] > 0.99 and index is not None
+
+
+def test_what_cannot_be_kept_is_searched_exactly_and_said(tmp_path, small, vectors, monkeypatch):
+    monkeypatch.setattr(planner, "_WIDTHS", (16,))
+    segment = write(tmp_path / "s", vectors, Aim(0.9999))
+    worth = segments.worth(tmp_path / "s")
+    assert segment.index is None and worth.factory == "Flat" and worth.failed == "HNSW32_SQ8"
+    assert [each.effort for each in worth.tried] == [16] and not (tmp_path / "s" / "index.faiss").exists()
+    assert recall(segment, clustered(20, 8)) == 1
+    assert worth.serves(Aim(0.9999), COUNT, DIM) and not worth.serves(Aim(0.9), COUNT, DIM)
+
+
+def test_equal_vectors_are_no_failure(tmp_path, small, vectors):
+    """A placeholder that stands for hundreds of pictures: which of them is found does not matter."""
+    many = np.concatenate([vectors[:2_000], np.repeat(vectors[:20], 50, axis=0)])
+    write(tmp_path / "s", many[np.random.default_rng(9).permutation(len(many))], Aim(0.9))
+    assert segments.worth(tmp_path / "s").recall >= 0.9
+
+
+def test_what_an_index_is_good_enough_for(small):
+    made = Worth(
+        factory="HNSW24_SQ8",
+        asked=0.95,
+        effort=32,
+        recall=0.96,
+        tried=[Tried(effort=32, like=1, unlike=0.96, ms=1)],
+        bytes=10**6,
+    )
+    assert made.serves(Aim(0.95), COUNT, DIM) and made.serves(Aim(0.9), COUNT, DIM)
+    assert not made.serves(Aim(0.96), COUNT, DIM)
+    assert not made.serves(Aim(0.95, 10**5), COUNT, DIM)
+    assert not made.serves(Aim(1.0), COUNT, DIM)
+    assert Worth(asked=1.0).serves(Aim(1.0), COUNT, DIM) and not Worth(asked=1.0).serves(Aim(0.95), COUNT, DIM)
+
+
+@pytest.mark.parametrize(
+    "harm", [lambda f: f.unlink(), lambda f: f.write_bytes(f.read_bytes()[:100]), lambda f: f.write_bytes(b"")]
+)
+def test_a_damaged_index_does_not_open(tmp_path, small, vectors, harm):
+    write(tmp_path / "s", vectors, Aim(0.9))
+    harm(tmp_path / "s" / "index.faiss")
+    with pytest.raises(SegmentError, match="damaged"):
+        segments.open(tmp_path / "s", FINGERPRINT)
+
+
+def test_the_index_is_mapped(tmp_path, small, vectors):
+    segment = write(tmp_path / "s", vectors, Aim(0.9))
+    storage = faiss.downcast_index(faiss.downcast_index(segment.index.index.index).storage)
+    assert not storage.codes.is_owned

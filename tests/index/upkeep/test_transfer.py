@@ -1,0 +1,351 @@
+"""What is exported and imported is found again as it was; what does not fit is refused whole, with its row."""
+
+import datetime
+import decimal
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from miniatures import DIM, CountingEncoder, content, make_bundle, picture
+
+from index.lock import Busy, only_job
+from index.upkeep.transfer import MARK, TransferError, export, take_in
+from model import Failure
+from model import bundle as bundles
+
+
+@pytest.fixture
+def full(shop):
+    (shop.gallery / "labels.csv").write_text("path,name,price\n3.png,three ö,3.5\n4.png,four,7\n")
+    shop.fill(range(20))
+    shop.index(origin="gallery")
+    shop.fill([20], folder="a b")
+    shop.index(origin="gallery")
+    other = shop.folder / "other"
+    other.mkdir()
+    (other / "50.png").write_bytes((shop.gallery / "1.png").read_bytes())
+    shop.index(other)
+    catalog = shop.catalog()
+    shop.upload(catalog, "mine", 40, {"tags": ["x", "y"], "deep": {"a": [1, None]}})
+    catalog.delete("0.png")
+    catalog.close()
+    return shop
+
+
+def file(shop):
+    return shop.folder / "items.parquet"
+
+
+def into(shop, path=None, collection=None, **options):
+    return take_in(path or file(shop), collection or shop.collection, shop.bundle, shop.encoder, **options)
+
+
+def unit(count: int, seed: int = 0) -> np.ndarray:
+    vectors = np.random.default_rng(seed).normal(size=(count, DIM))
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+def made(shop, ids, vectors, **columns):
+    """A file of somebody else."""
+    lists = pa.array([None if vector is None else list(map(float, vector)) for vector in vectors], pa.list_(pa.float32()))
+    pq.write_table(pa.table({"id": ids, "vector": lists, **columns}), file(shop))
+
+
+def rewrite(path, change, keep=True) -> None:
+    table = pq.read_table(path)
+    changed = change(table)
+    pq.write_table(changed.replace_schema_metadata(table.schema.metadata if keep else None), path)
+
+
+def with_column(name, values):
+    def change(table):
+        number = table.schema.get_field_index(name)
+        return table.set_column(number, table.schema.field(number), pa.array(values, table.schema.field(number).type))
+
+    return change
+
+
+def hits(shop):
+    """Ids, scores and all that is known of each."""
+    catalog = shop.catalog()
+    searcher = shop.searcher(catalog)
+    found = [
+        (hit.item.id, hit.score, hit.item.origin, hit.item.content, hit.item.metadata, hit.item.size, hit.item.mtime_ns)
+        for number in (3, 20, 40)
+        for hit in searcher.search(shop.encoder.vectors(shop.encoder.transform(picture(number))[None])[0], 100)
+    ]
+    catalog.close()
+    return sorted(found)
+
+
+# --- round trips ---
+
+
+def test_a_round_trip_into_an_empty_collection(full):
+    before = hits(full)
+    exported = export(full.collection, file(full))
+    assert (exported.items, exported.left_out) == (22, 0)
+    full.collection = full.folder / "again"
+    taken = into(full)
+    assert (taken.rows, taken.added, taken.count, taken.kept, taken.made_unit) == (22, 22, 22, 0, 0)
+    assert hits(full) == before
+    assert full.encoder.encoded == 21
+
+
+def test_what_the_file_holds(full):
+    export(full.collection, file(full))
+    table = pq.read_table(file(full))
+    assert table.column_names == ["id", "origin", "content", "size", "mtime_ns", "path", "metadata", "vector"]
+    assert table.schema.field("vector").type == pa.list_(pa.float32(), DIM)
+    about = json.loads(table.schema.metadata[MARK])
+    assert (about["format"], about["fingerprint"], about["bundle"]) == (1, full.bundle.fingerprint, "mini")
+    row = table.filter(pa.compute.equal(table["id"], "3.png")).to_pylist()[0]
+    assert (row["origin"], row["content"]) == ("gallery", content(3))
+    assert json.loads(row["metadata"]) == {"name": "three ö", "price": 3.5}
+    assert [path.name for path in full.folder.glob(".*")] == []
+
+
+def test_importing_where_all_is_there_changes_nothing(full):
+    export(full.collection, file(full))
+    before = full.catalog().state()
+    taken = into(full)
+    assert (taken.unchanged, taken.added, taken.replaced, taken.kept) == (22, 0, 0, 0)
+    assert (taken.count, taken.generation) == (before.count, full.catalog().state().generation)
+
+
+def test_an_index_job_goes_on_with_what_was_imported(full):
+    export(full.collection, file(full))
+    full.collection = full.folder / "again"
+    into(full)
+    encoded = full.encoder.encoded
+    report = full.index(origin="gallery")
+    assert (report.encoded, report.unchanged, report.added) == (1, 20, 1)  # 0.png, which was deleted over there
+    assert full.encoder.encoded == encoded + 1
+
+
+def test_items_that_lack_a_vector_are_left_out_and_counted(full):
+    catalog = full.catalog()
+    full.upload(catalog, "waiting", 60, encoder=CountingEncoder(make_bundle(full.folder / "b2", 5)))
+    catalog.close()
+    assert (export(full.collection, file(full)).items, export(full.collection, file(full)).left_out) == (22, 1)
+
+
+def test_what_is_empty(shop):
+    with pytest.raises(Failure, match="holds no collection yet"):
+        export(shop.collection, file(shop))
+    shop.index()
+    assert export(shop.collection, file(shop)).items == 0
+    assert into(shop).rows == 0
+    made(shop, pa.array([], pa.string()), [])
+    assert into(shop).rows == 0
+
+
+# --- what is there already ---
+
+
+def test_ids_that_are_there_stay_and_are_told(full):
+    export(full.collection, file(full))
+    rewrite(file(full), with_column("metadata", ['{"new": 1}'] * 22))
+    taken = into(full)
+    assert (taken.kept, taken.added, taken.unchanged) == (22, 0, 0)
+    assert {"3.png", "mine", "50.png"} <= set(taken.kept_ids)
+    assert full.found()["3.png"].metadata == {"name": "three ö", "price": 3.5}
+
+
+def test_with_replace_they_take_what_the_file_says(full):
+    export(full.collection, file(full))
+    rewrite(file(full), with_column("metadata", ['{"new": 1}'] * 22))
+    taken = into(full, replace=True)
+    assert (taken.replaced, taken.count) == (22, 22)
+    found = full.found()
+    assert {item.metadata["new"] for item in found.values()} == {1}
+    assert found["mine"].origin == "api"
+
+
+def test_what_was_deleted_stays_deleted(full):
+    export(full.collection, file(full))
+    catalog = full.catalog()
+    catalog.delete("5.png")
+    catalog.close()
+    taken = into(full)
+    assert (taken.stay_deleted, taken.deleted_ids, taken.added) == (1, ["5.png"], 0)
+    assert "5.png" not in full.found()
+    assert into(full, replace=True).added == 1
+    assert "5.png" in full.found()
+
+
+def test_an_open_server_sees_it(full):
+    made(full, ["a", "b"], unit(2))
+    into(full, origin="api")
+    catalog = full.catalog()
+    searcher = full.searcher(catalog)
+    made(full, ["c"], unit(1, 9))
+    into(full, origin="api")
+    searcher.follow()
+    assert {"a", "b", "c"} <= set(full.look(searcher))
+    catalog.close()
+
+
+# --- files of others ---
+
+
+def test_bare_vectors_with_typed_columns(shop):
+    vectors = unit(3)
+    made(
+        shop,
+        ["a", "ä/ö", "c"],
+        vectors,
+        price=pa.array([1.5, None, float("nan")]),
+        stock=pa.array([1, 2, 3], pa.int8()),
+        sold=pa.array([True, None, False]),
+        day=pa.array([datetime.date(2026, 1, 2)] * 3),
+        cost=pa.array([decimal.Decimal("1.25")] * 3),
+        tags=pa.array([["x", None], [], None]),
+        kind=pa.array(["k", "k", "l"]).dictionary_encode(),
+    )
+    taken = into(shop)
+    assert (taken.added, taken.made_unit, taken.generation) == (3, 0, 1)
+    found = shop.found()
+    same = {"day": "2026-01-02", "cost": 1.25, "kind": "k"}
+    assert found["a"].metadata == {"price": 1.5, "stock": 1, "sold": True, "tags": ["x"]} | same
+    assert found["ä/ö"].metadata == {"stock": 2, "tags": []} | same
+    assert found["a"].content.startswith("vector:")
+    assert {item.origin for item in found.values()} == {str(file(shop))}
+    catalog = shop.catalog()
+    (hit,) = shop.searcher(catalog).search(vectors[1], 1)
+    catalog.close()
+    assert hit.item.id == "ä/ö"
+
+
+@pytest.mark.parametrize("type", [pa.float64(), pa.float32(), pa.float16()])
+@pytest.mark.parametrize("size", [-1, DIM])
+def test_vectors_of_any_floats_are_made_unit(shop, type, size):
+    vectors = pa.array([list(map(float, row)) for row in unit(3) * 3], pa.list_(pa.float32()))
+    vectors = vectors.cast(pa.list_(type)).cast(pa.list_(type, size))
+    pq.write_table(pa.table({"id": ["1", "2", "3"], "vector": vectors}), file(shop))
+    assert into(shop, origin="mine").made_unit == 3
+    catalog = shop.catalog()
+    hits = shop.searcher(catalog).search(unit(3)[0], 3)
+    catalog.close()
+    assert hits[0].item.id == "1"
+    assert abs(hits[0].score - 1) < 1e-3
+
+
+def test_ids_that_are_numbers(shop):
+    made(shop, [7, 8], unit(2))
+    into(shop)
+    assert set(shop.found()) == {"7", "8"}
+
+
+def test_a_large_file_in_several_batches(shop):
+    made(shop, [f"i{number}" for number in range(7_000)], unit(7_000))
+    assert into(shop).count == 7_000
+    assert len(shop.found(k=9_000)) == 7_000
+
+
+BAD = {
+    "row 2: there is a vector of 3 numbers, and the bundle makes 16": lambda v: [v[0], v[1][:3], v[2]],
+    "row 3: there is no vector": lambda v: [v[0], v[1], None],
+    "row 1: the vector holds NaN": lambda v: [v[0] * np.nan, v[1], v[2]],
+    "row 2: the vector holds NaN or infinite": lambda v: [v[0], v[1] + np.inf, v[2]],
+    "row 3: .* nothing but zeros": lambda v: [v[0], v[1], v[2] * 0],
+}
+
+
+@pytest.mark.parametrize("sentence", BAD)
+def test_vectors_that_cannot_be(shop, sentence):
+    made(shop, ["a", "b", "c"], BAD[sentence](unit(3)))
+    with pytest.raises(TransferError, match=sentence):
+        into(shop)
+    assert not shop.collection.exists()
+
+
+def test_the_row_is_counted_over_batches(shop):
+    vectors = unit(7_000)
+    vectors[6_222] = np.nan
+    made(shop, [str(number) for number in range(7_000)], vectors)
+    with pytest.raises(TransferError, match="row 6223:"):
+        into(shop)
+
+
+def test_ids_that_cannot_be(shop):
+    made(shop, ["a", "b", "a"], unit(3))
+    with pytest.raises(TransferError, match="the id 'a' is there more than once"):
+        into(shop)
+    for nothing in (None, ""):
+        made(shop, ["a", nothing], unit(2))
+        with pytest.raises(TransferError, match="row 2: there is no id"):
+            into(shop)
+
+
+def test_columns_that_cannot_be(shop):
+    pq.write_table(pa.table({"id": ["a"]}), file(shop))
+    with pytest.raises(TransferError, match="has no column named vector"):
+        into(shop)
+    pq.write_table(pa.table({"id": ["a"], "vector": ["x"]}), file(shop))
+    with pytest.raises(TransferError, match="the column vector is of type string"):
+        into(shop)
+    made(shop, ["a"], unit(1), thumb=pa.array([b"x"]))
+    with pytest.raises(TransferError, match="the column thumb is of type binary, which is no metadata"):
+        into(shop)
+
+
+# --- what does not fit ---
+
+
+def test_no_parquet(shop):
+    file(shop).write_bytes(b"no parquet")
+    with pytest.raises(TransferError, match="cannot be read as Parquet"):
+        into(shop)
+    with pytest.raises(TransferError, match="cannot be read as Parquet"):
+        into(shop, shop.folder / "none")
+
+
+def test_a_damaged_file_changes_nothing(full):
+    export(full.collection, file(full))
+    data = bytearray(file(full).read_bytes())
+    data[20:400] = bytes(380)
+    file(full).write_bytes(data)
+    full.collection = full.folder / "again"
+    with pytest.raises(TransferError, match="damaged"):
+        into(full)
+    assert not full.collection.exists()
+
+
+def test_vectors_of_another_bundle(full):
+    export(full.collection, file(full))
+    full.use(make_bundle(full.folder / "b2", 5))
+    with pytest.raises(TransferError, match="holds vectors of another bundle, mini"):
+        into(full)
+    made(full, ["a"], unit(1))
+    with pytest.raises(TransferError, match="is searched with another bundle"):
+        into(full)
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("content", "../../etc/passwd"), ("content", None), ("id", "../../secret.png"), ("path", "../../secret.png")],
+)
+def test_a_file_that_would_lead_out_of_its_folder(full, column, value):
+    export(full.collection, file(full))
+    values = pq.read_table(file(full))[column].to_pylist()
+    rewrite(file(full), with_column(column, [value, *values[1:]]))
+    with pytest.raises(TransferError, match=r"row 1: .* is not as `lookalike export` writes it"):
+        into(full)
+
+
+def test_not_while_a_job_runs(full):
+    export(full.collection, file(full))
+    with only_job(full.collection), pytest.raises(Busy, match="Another job is working"):
+        into(full)
+
+
+def test_the_names_of_new_folders_are_on_disk(full, monkeypatch):
+    export(full.collection, file(full))
+    synced, sync = [], bundles.sync
+    monkeypatch.setattr(bundles, "sync", lambda path: (synced.append(path), sync(path)))
+    place = full.folder / "new" / "collection"
+    into(full, collection=place)
+    assert {place, full.folder / "new", full.folder} <= {*synced}
