@@ -28,6 +28,8 @@ from model.confidence import Calibration
 from model.encoder import Encoder, Precision, Runtime, open_encoder
 from model.image import ImageError
 
+_AT_ONCE = 0.5  # seconds that pending items are encoded at a time
+
 log = logging.getLogger("lookalike.service")
 
 
@@ -151,7 +153,10 @@ class Engine:
             if known.serving is not None:
                 self._take_up()  # also where the new generation does not load
             if state.generation is not None and state.generation != known.generation:
-                self._swap(self._loaded(catalog, state.generation))
+                new = self._loaded(catalog, state.generation)
+                if (catalog.state().generation or 0) < state.generation:
+                    return  # rolled back while it was loaded: the next time takes that up
+                self._swap(new)
             known.seen = state
         if known.serving is not None and catalog.writable:
             self._encode_pending(catalog, known.serving)
@@ -222,7 +227,11 @@ class Engine:
     def _encode_pending(self, catalog: Catalog, serving: Serving) -> None:
         """A server that has not swapped yet encodes what is put with the bundle before: those items are caught up here."""
         if serving.searcher.pending > self._known.pending:
+            until = time.monotonic() + _AT_ONCE
             for item in catalog.pending(serving.bundle.fingerprint):
+                if time.monotonic() > until:  # the next time goes on: changes and a new generation must not wait for these
+                    self._take_up()
+                    return
                 data = self.picture(item) if item.origin == API_ORIGIN else None
                 if data is not None:
                     with contextlib.suppress(ImageError):

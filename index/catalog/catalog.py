@@ -17,7 +17,7 @@ from sqlalchemy.dialects.sqlite import insert
 
 from . import queries
 from .database import Database
-from .queries import LOOKUP, PUBLISHED, ROLLED_BACK, RUNNING, batched
+from .queries import AT_ONCE, FAILED, LOOKUP, PUBLISHED, ROLLED_BACK, RUNNING, batched
 from .records import BARE, Change, Delete, Done, Edit, Fault, Item, Job, Known, NewItem, Put, Refused, State, item_of, row_of
 from .schema import API, CatalogError
 from .schema import changes as _changes
@@ -26,6 +26,8 @@ from .schema import items as _items
 from .schema import jobs as _jobs
 from .schema import quarantine as _quarantine
 from .schema import vectors as _vectors
+
+FOLLOWED = 10.0  # seconds after which every server has followed: what it searched before may be forgotten
 
 
 class Catalog(Database):
@@ -203,14 +205,26 @@ class Catalog(Database):
     def begin(self, origin: str, root: str | Path, fingerprint: str) -> Job:
         """Start a job; the caller holds the collection's job lock, so any other that still runs is dead and is undone.
 
-        So are those that were rolled back: there is no way forward to them any more.
+        So are those that were rolled back: there is no way forward to them any more. Servers have time to follow before, and
+        may write meanwhile.
         """
+        if any(job.rolled_back for job in self.done().values()):
+            time.sleep(FOLLOWED)
         with self.writing() as rows:
-            undone = _jobs.c.state.in_((RUNNING, ROLLED_BACK))
-            for number in rows.scalars(sa.select(_jobs.c.number).where(undone)).all():
-                queries.undo(rows, number)
+            rows.execute(sa.update(_jobs).where(_jobs.c.state == ROLLED_BACK).values(state=RUNNING))
+            dead = rows.scalars(sa.select(_jobs.c.number).where(_jobs.c.state == RUNNING)).all()
+        for number in dead:
+            while self._undo(number):
+                pass
+        with self.writing() as rows:
+            failed = {"state": FAILED, "finished": time.time()}
+            rows.execute(sa.update(_jobs).where(_jobs.c.state == RUNNING).values(failed))
             row = {"origin": origin, "root": str(root), "fingerprint": fingerprint, "state": RUNNING, "started": time.time()}
             return Job(queries.inserted(rows, sa.insert(_jobs).values(row)), origin, fingerprint)
+
+    def _undo(self, number: int) -> int:
+        with self.writing() as rows:
+            return queries.undo(rows, number)
 
     def stage(
         self,
@@ -244,10 +258,12 @@ class Catalog(Database):
 
     def remove(self, job: Job, keys: Sequence[int], healed: Sequence[str]) -> None:
         """Stage that items go, and take ids out of the quarantine."""
+        for some in batched(keys, AT_ONCE):
+            with self.writing() as rows:
+                queries.mark_removed(rows, job, some)
         with self.writing() as rows:
-            queries.mark_removed(rows, job, keys)
-            for some in batched(healed, LOOKUP):
-                rows.execute(sa.delete(_quarantine).where((_quarantine.c.origin == job.origin) & _quarantine.c.id.in_(some)))
+            for ids in batched(healed, LOOKUP):
+                rows.execute(sa.delete(_quarantine).where((_quarantine.c.origin == job.origin) & _quarantine.c.id.in_(ids)))
 
     def staged(self, job: Job) -> tuple[int, int]:
         """How many items the job adds and removes, replacements counted in both."""

@@ -4,7 +4,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -15,6 +15,8 @@ from . import schema
 from .schema import CatalogError
 
 FILE = "catalog.sqlite"
+_WAIT = 30_000  # milliseconds for another writer
+_LOG = 64 * 2**20  # bytes of the write-ahead log that stay on the disk when a large transaction is over
 _EMPTY = "{} holds no collection yet. Fill it with `lookalike index` first."
 
 
@@ -38,7 +40,7 @@ class Database:
             raise CatalogError(_EMPTY.format(directory))
         directory.mkdir(parents=True, exist_ok=True)
         self.writable = os.access(directory, os.W_OK)
-        url = _url(self.path) if self.writable else _snapshot(self.path)
+        url = _url(self.path, create) if self.writable else _snapshot(self.path)
         self._engine = sa.create_engine(url, pool_size=16, max_overflow=48)
         sa.event.listen(self._engine, "connect", _configure if self.writable else _manually)
         try:
@@ -74,13 +76,11 @@ class Database:
 
     def select(self, text: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
         """The rows of one statement, which is a snapshot of its own: the quick way, for what every search asks."""
-        connection = self._engine.raw_connection()
         try:
-            return connection.cursor().execute(text, values).fetchall()  # type: ignore[no-any-return, attr-defined]
+            with closing(self._engine.raw_connection()) as connection:
+                return connection.cursor().execute(text, values).fetchall()  # type: ignore[no-any-return, attr-defined]
         except sqlite3.DatabaseError as error:
             raise self._told(error) from error
-        finally:
-            connection.close()
 
     @contextmanager
     def writing(self) -> Iterator[sa.Connection]:
@@ -109,6 +109,10 @@ class Database:
                 f"{self.path} is damaged ({error}). Restore the collection with `lookalike restore`, or index anew into "
                 "another folder."
             )
+        if code == sqlite3.SQLITE_BUSY:
+            return CatalogError(
+                f"Another process has been writing to {self.path} for too long; nothing was changed. Try again."
+            )
         if not self.writable:
             return CatalogError(
                 f"{self.path} cannot be read ({error}): its folder cannot be written, and it was in use when it was "
@@ -119,8 +123,10 @@ class Database:
         )
 
 
-def _url(path: Path) -> sa.URL:
-    return sa.URL.create("sqlite", database=str(path))
+def _url(path: Path, create: bool) -> sa.URL:
+    """Who does not create it must not: a file that was taken away would be replaced by an empty one."""
+    query = {"mode": "rwc" if create else "rw", "uri": "true"}
+    return sa.URL.create("sqlite", database=f"file:{quote(str(path))}", query=query)
 
 
 def _snapshot(path: Path) -> sa.URL:
@@ -136,5 +142,11 @@ def _manually(connection: Any, _: Any) -> None:
 
 def _configure(connection: Any, _: Any) -> None:
     _manually(connection, _)
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=30000", "temp_store=MEMORY"):
+    for pragma in (
+        f"busy_timeout={_WAIT}",
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        "temp_store=MEMORY",
+        f"journal_size_limit={_LOG}",
+    ):
         connection.execute(f"PRAGMA {pragma}").fetchall()

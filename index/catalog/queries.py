@@ -1,6 +1,5 @@
 """The statements that several of the catalog's methods are made of. ``rows``: a connection within a transaction."""
 
-import time
 import zlib
 from collections import namedtuple
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -26,6 +25,7 @@ T = TypeVar("T")
 
 RUNNING, PUBLISHED, ROLLED_BACK, FAILED = "running", "published", "rolled back", "failed"  # states of a job
 LOOKUP = 500  # bound values a statement
+AT_ONCE = 10_000  # rows a transaction, where there may be millions: the service waits for no more
 
 
 def live(job: Job | None = None, *, generation: int | None = None) -> sa.Select[Any]:
@@ -125,7 +125,10 @@ def retire(rows: sa.Connection, ids: Sequence[str]) -> None:
     running = sa.select(_jobs.c.number).where(_jobs.c.state == RUNNING)
     for some in batched(ids, LOOKUP):
         these = _items.c.id.in_(some)
-        rows.execute(sa.delete(_items).where(these & (_items.c.added_by + 0).in_(running)))
+        # What a running job wrote may be in its segment already. So its rows become dead ones of the service.
+        for row in rows.execute(sa.select(_items).where(these & (_items.c.added_by + 0).in_(running))).all():
+            dead = row_of(item_of(row), API_ORIGIN, API) | {"removed_by": API}
+            rows.execute(sa.update(_items).where(_items.c.key == row.key).values(dead))
         rows.execute(sa.update(_items).where(these & _items.c.removed_by.is_distinct_from(API)).values(removed_by=API))
 
 
@@ -146,12 +149,14 @@ def staged(rows: sa.Connection, job: Job) -> tuple[int, int]:
     return added or 0, removed or 0
 
 
-def undo(rows: sa.Connection, number: int) -> None:
+def undo(rows: sa.Connection, number: int) -> int:
+    """Returns how many rows it undid; 0: there are no more."""
     # What the service took away of a job that was rolled back stays as a grave: its file has not changed since.
     grave = _items.c.removed_by.is_not_distinct_from(API)
-    rows.execute(sa.delete(_items).where((_items.c.added_by == number) & ~grave))
-    rows.execute(sa.update(_items).where(_items.c.removed_by == number).values(removed_by=None))
-    rows.execute(sa.update(_jobs).where(_jobs.c.number == number).values(state=FAILED, finished=time.time()))
+    added = sa.select(_items.c.key).where((_items.c.added_by == number) & ~grave).limit(AT_ONCE)
+    removed = sa.select(_items.c.key).where(_items.c.removed_by == number).limit(AT_ONCE)
+    gone = rows.execute(sa.delete(_items).where(_items.c.key.in_(added))).rowcount
+    return gone + rows.execute(sa.update(_items).where(_items.c.key.in_(removed)).values(removed_by=None)).rowcount
 
 
 def add_to_count(rows: sa.Connection, more: int) -> None:

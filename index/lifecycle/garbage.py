@@ -4,6 +4,7 @@ The order makes it safe to be killed: first the descriptions of generations go, 
 something; then rows, in small transactions beside which the service writes; and the files of rows that are gone last.
 """
 
+import re
 import shutil
 import time
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from model.bundle import sync
 
 from .. import blobs
 from .. import generation as generations
-from ..catalog import Catalog, Upkeep, batched
+from ..catalog import FOLLOWED, Catalog, Upkeep, batched
 from ..generation import Generation, GenerationError
 from ..lock import only_job
 from ..search import segment as segments
@@ -62,6 +63,8 @@ def collect(catalog: Upkeep, collection: Path, keep: int = KEPT, *, dry_run: boo
     ``dry_run``, only say what would be. Raises ``Busy``, or ``GenerationError`` where the current one cannot be read.
     """
     with only_job(collection):
+        if keep == 1 and not dry_run:
+            _until_followed(catalog)
         return _Collection(catalog, collection, keep, dry_run).run()
 
 
@@ -74,7 +77,7 @@ class _Collection:
     def run(self) -> Freed:
         names = {f"{generation.number}.json" for generation in self.kept}
         gone = self._remove_all_but("generations", names)
-        self.freed.generations = sorted(int(name.removesuffix(".json")) for name in gone if name.endswith(".json"))
+        self.freed.generations = sorted(int(name.removesuffix(".json")) for name in gone if re.fullmatch(r"\d+\.json", name))
         self._forget()
         self.freed.segments = self._remove_all_but("segments", {name for each in self.kept for name in each.segments})
         self.freed.bundles = self._remove_all_but("bundles", self._fingerprints())
@@ -147,6 +150,13 @@ def _kept(catalog: Catalog, collection: Path, keep: int) -> list[Generation]:
     if not up_to or up_to[-1].number != current:
         raise GenerationError(f"{collection} has no current generation that can be read. Run `lookalike index` first.")
     return up_to[-keep:] + [each for each in there if done[each.number].rolled_back]
+
+
+def _until_followed(catalog: Catalog) -> None:
+    """Servers that still search the generation before must not find its items gone."""
+    current = catalog.done().get(catalog.state().generation or 0)
+    if current is not None:
+        time.sleep(min(FOLLOWED, max(0.0, current.finished + FOLLOWED - time.time())))
 
 
 def _keep_only(folder: Path, names: set[str]) -> None:

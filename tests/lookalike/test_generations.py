@@ -13,7 +13,7 @@ from model import Failure
 
 @pytest.fixture
 def collection(tmp_path) -> Path:
-    with zipfile.ZipFile(Path(__file__).parents[1] / "index" / "format1.zip") as archive:
+    with zipfile.ZipFile(Path(__file__).parents[1] / "index" / "catalog" / "format1.zip") as archive:
         archive.extractall(tmp_path)
     return tmp_path / "collection"
 

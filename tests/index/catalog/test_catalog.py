@@ -6,7 +6,21 @@ import numpy as np
 import pytest
 import sqlalchemy as sa
 
-from index.catalog import API_ORIGIN, FILE, Catalog, CatalogError, Delete, Fault, Known, NewItem, Patch, Put, Refused, State
+from index.catalog import (
+    API_ORIGIN,
+    FILE,
+    Catalog,
+    CatalogError,
+    Delete,
+    Fault,
+    Known,
+    NewItem,
+    Patch,
+    Put,
+    Refused,
+    State,
+    database,
+)
 
 F, G = "f" * 64, "g" * 64
 VECTOR = np.arange(4, dtype=np.float32)
@@ -439,3 +453,24 @@ def test_ids_and_keys_are_looked_up_by_their_index(catalog):
     assert len(plans) >= 8
     slow = [plan for plan in plans if plan.startswith("SCAN") or "added_by" in plan]
     assert slow == []
+
+
+def test_a_catalog_that_was_taken_away_is_not_made_anew_by_who_asks(catalog):
+    index(catalog, new("a"))
+    asking = Catalog(catalog.path.parent)
+    catalog.path.rename(catalog.path.with_name("away"))
+    with asking.reading() as held, pytest.raises(CatalogError):  # so that the next one needs a new connection
+        held.execute(sa.text("SELECT 1"))
+        asking.select("SELECT 1 FROM items", ())
+    assert not catalog.path.exists()
+    asking.close()
+
+
+def test_who_waits_too_long_for_another_writer_is_told(catalog, monkeypatch):
+    put(catalog, "a")
+    monkeypatch.setattr(database, "_WAIT", 1)
+    waiting = Catalog(catalog.path.parent)
+    with catalog.writing(), pytest.raises(CatalogError, match="Another process has been writing"):
+        put(waiting, "b")
+    put(waiting, "b")
+    waiting.close()

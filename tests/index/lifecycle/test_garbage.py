@@ -11,7 +11,7 @@ from miniatures import DIM, content, make_bundle, picture, write
 from index import blobs
 from index.catalog import BARE, NewItem, Patch, Put, content_of
 from index.generation import GenerationError
-from index.lifecycle import history
+from index.lifecycle import garbage, history
 from index.lifecycle.garbage import Freed, collect
 from index.lock import Busy, only_job
 
@@ -120,6 +120,23 @@ def test_a_running_server_goes_on_and_counts_right(shop, catalog):
     searcher.follow()
     assert searcher.facets("kind", 5) == [("new", 2)]
     assert set(shop.look(searcher)) == {*before, "y"}
+
+
+def test_servers_may_follow_before_the_generation_before_goes(shop, catalog, monkeypatch):
+    slept = []
+    monkeypatch.setattr(garbage, "FOLLOWED", 7.0)
+    monkeypatch.setattr(garbage.time, "sleep", slept.append)
+    collect(catalog, shop.collection, 1, dry_run=True)
+    collect(catalog, shop.collection, 2)
+    assert slept == []
+    collect(catalog, shop.collection, 1)
+    assert len(slept) == 1 and 0 < slept[0] <= 7
+
+
+def test_a_file_of_another_name_goes_too(shop, catalog):
+    (shop.collection / "generations" / "1.old.json").write_text("{}")
+    assert collect(catalog, shop.collection, 3).generations == []
+    assert not (shop.collection / "generations" / "1.old.json").exists()
 
 
 def test_a_picture_goes_with_its_last_version_and_not_while_it_is_young(shop, catalog):

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from miniatures import DIM, TRANSFORM, CountingEncoder, content, make_bundle, picture, write
 
+from index import catalog as catalogs
+from index import generation as generations
 from index.catalog import CatalogError, NewItem, Put, content_of
 from index.generation import GenerationError
 from index.lifecycle import history
@@ -62,6 +64,66 @@ def test_the_next_job_does_again_what_was_rolled_back(shop, catalog):
     assert live(catalog) == look(shop, shop.searcher(catalog)) == SECOND
     with pytest.raises(GenerationError, match="Generation 2 is not kept"):
         history.roll_back(catalog, shop.collection, 2)
+
+
+def test_the_next_job_lets_servers_follow_before_it_forgets(shop, catalog, monkeypatch):
+    searcher, slept = shop.searcher(catalog), []
+    history.roll_back(catalog, shop.collection)
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        assert look(shop, searcher) == SECOND, "nothing is undone before"
+
+    monkeypatch.setattr(catalogs.catalog, "FOLLOWED", 7.0)
+    monkeypatch.setattr(catalogs.catalog.time, "sleep", sleep)
+    shop.index(origin="gallery")
+    shop.index(origin="gallery")
+    assert slept == [7.0], "once, and not where nothing was rolled back"
+
+
+@pytest.mark.parametrize("dies_after", [None, 1, 2])
+def test_much_is_undone_in_pieces_and_the_next_job_takes_up_the_rest(shop, catalog, monkeypatch, dies_after):
+    history.roll_back(catalog, shop.collection)
+    pieces, undo = [], catalogs.queries.undo
+
+    def piece(rows, number: int) -> int:
+        if len(pieces) == dies_after:
+            raise KeyboardInterrupt
+        pieces.append(undo(rows, number))
+        return pieces[-1]
+
+    monkeypatch.setattr(catalogs.queries, "AT_ONCE", 1)
+    monkeypatch.setattr(catalogs.queries, "undo", piece)
+    if dies_after is not None:
+        with pytest.raises(KeyboardInterrupt):
+            shop.index(origin="gallery")
+        assert live(catalog) == look(shop, shop.searcher(catalog)) == FIRST
+        with pytest.raises(GenerationError, match="not kept"):
+            history.roll_back(catalog, shop.collection, 2)  # half of it is undone
+        monkeypatch.setattr(catalogs.queries, "undo", undo)
+    report = shop.index(origin="gallery")
+    assert (report.added, report.removed, report.encoded) == (2, 2, 0) and live(catalog) == SECOND
+    assert dies_after is not None or len(pieces) == 3
+
+
+def test_what_the_service_changed_beside_a_job_is_counted_once(shop, monkeypatch):
+    shop.fill(range(3), "kind")
+    shop.index(origin="gallery")
+    for number in range(3):
+        write(shop.gallery / f"kind/{number}.png", 10 + number)
+    catalog, written = shop.catalog(), generations.write
+
+    def when_its_segment_is_written(*arguments) -> None:
+        shop.upload(catalog, "kind/0.png", 50)
+        catalog.delete("kind/1.png")
+        written(*arguments)
+
+    monkeypatch.setattr(generations, "write", when_its_segment_is_written)
+    shop.index(origin="gallery")
+    searcher = shop.searcher(catalog)
+    assert sorted(shop.look(searcher)) == ["kind/0.png", "kind/2.png"]
+    assert sorted(searcher.facets("id", 9)) == [("kind/0.png", 1), ("kind/2.png", 1)]
+    catalog.close()
 
 
 def test_a_file_that_was_mended_is_read_after_a_rollback(shop):
