@@ -24,7 +24,6 @@ from index import generation as generations
 from index.catalog import API_ORIGIN, FILE, Catalog, CatalogError, Item
 from index.generation import Generation
 from index.job import job, judge
-from index.lifecycle import garbage
 from index.search import segment as segments
 from index.search.searcher import Searcher
 from index.upkeep import backup
@@ -64,7 +63,7 @@ class Shop(miniatures.Shop):
     def __init__(self, folder: Path) -> None:
         self.folder, self.gallery, self.collection = folder, folder / "gallery", folder / "collection"
         self.gallery.mkdir(parents=True, exist_ok=True)
-        catalogs.catalog.FOLLOWED = garbage.FOLLOWED = 0.0  # nobody follows
+        catalogs.catalog.FOLLOWED = 0.0  # nobody follows
         made = folder / "bundle"
         self.use(bundles.load(made) if made.exists() else miniatures.make_bundle(made))
 

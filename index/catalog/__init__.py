@@ -4,7 +4,7 @@
 ``database`` (transactions), ``queries`` (statements), ``records`` (what is told), ``schema`` (tables and migrations).
 """
 
-from .catalog import FOLLOWED, Catalog
+from .catalog import Catalog
 from .database import FILE, DiskFull, ReadOnly
 from .queries import batched
 from .records import (
@@ -33,7 +33,6 @@ __all__ = [
     "API_ORIGIN",
     "BARE",
     "FILE",
-    "FOLLOWED",
     "Catalog",
     "CatalogError",
     "Change",

@@ -209,7 +209,7 @@ class Catalog(Database):
         may write meanwhile.
         """
         if any(job.rolled_back for job in self.done().values()):
-            time.sleep(FOLLOWED)
+            self.until_followed()
         with self.writing() as rows:
             rows.execute(sa.update(_jobs).where(_jobs.c.state == ROLLED_BACK).values(state=RUNNING))
             dead = rows.scalars(sa.select(_jobs.c.number).where(_jobs.c.state == RUNNING)).all()
@@ -221,6 +221,12 @@ class Catalog(Database):
             rows.execute(sa.update(_jobs).where(_jobs.c.state == RUNNING).values(failed))
             row = {"origin": origin, "root": str(root), "fingerprint": fingerprint, "state": RUNNING, "started": time.time()}
             return Job(queries.inserted(rows, sa.insert(_jobs).values(row)), origin, fingerprint)
+
+    def until_followed(self, since: float | None = None) -> None:
+        """Wait until every server has taken up what became current at ``since`` (seconds since 1970; None: just now): what it
+        searched before may be forgotten then."""
+        passed = 0.0 if since is None else max(0.0, time.time() - since)
+        time.sleep(max(0.0, FOLLOWED - passed))
 
     def _undo(self, number: int) -> int:
         with self.writing() as rows:

@@ -17,7 +17,7 @@ from model.bundle import sync
 
 from .. import blobs
 from .. import generation as generations
-from ..catalog import FOLLOWED, Catalog, Upkeep, batched
+from ..catalog import Catalog, Upkeep, batched
 from ..generation import Generation, GenerationError
 from ..lock import only_job
 from ..search import segment as segments
@@ -63,8 +63,9 @@ def collect(catalog: Upkeep, collection: Path, keep: int = KEPT, *, dry_run: boo
     ``dry_run``, only say what would be. Raises ``Busy``, or ``GenerationError`` where the current one cannot be read.
     """
     with only_job(collection):
-        if keep == 1 and not dry_run:
-            _until_followed(catalog)
+        current = catalog.done().get(catalog.state().generation or 0)
+        if keep == 1 and not dry_run and current is not None:  # of the one before, nothing is left then
+            catalog.until_followed(current.finished)
         return _Collection(catalog, collection, keep, dry_run).run()
 
 
@@ -150,13 +151,6 @@ def _kept(catalog: Catalog, collection: Path, keep: int) -> list[Generation]:
     if not up_to or up_to[-1].number != current:
         raise GenerationError(f"{collection} has no current generation that can be read. Run `lookalike index` first.")
     return up_to[-keep:] + [each for each in there if done[each.number].rolled_back]
-
-
-def _until_followed(catalog: Catalog) -> None:
-    """Servers that still search the generation before must not find its items gone."""
-    current = catalog.done().get(catalog.state().generation or 0)
-    if current is not None:
-        time.sleep(min(FOLLOWED, max(0.0, current.finished + FOLLOWED - time.time())))
 
 
 def _keep_only(folder: Path, names: set[str]) -> None:

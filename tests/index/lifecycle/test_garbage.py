@@ -9,9 +9,10 @@ import pytest
 from miniatures import DIM, content, make_bundle, picture, write
 
 from index import blobs
+from index import catalog as catalogs
 from index.catalog import BARE, NewItem, Patch, Put, content_of
 from index.generation import GenerationError
-from index.lifecycle import garbage, history
+from index.lifecycle import history
 from index.lifecycle.garbage import Freed, collect
 from index.lock import Busy, only_job
 
@@ -124,8 +125,8 @@ def test_a_running_server_goes_on_and_counts_right(shop, catalog):
 
 def test_servers_may_follow_before_the_generation_before_goes(shop, catalog, monkeypatch):
     slept = []
-    monkeypatch.setattr(garbage, "FOLLOWED", 7.0)
-    monkeypatch.setattr(garbage.time, "sleep", slept.append)
+    monkeypatch.setattr(catalogs.catalog, "FOLLOWED", 7.0)
+    monkeypatch.setattr(catalogs.catalog.time, "sleep", slept.append)
     collect(catalog, shop.collection, 1, dry_run=True)
     collect(catalog, shop.collection, 2)
     assert slept == []
