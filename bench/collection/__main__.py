@@ -7,6 +7,7 @@ Run: python -m bench.collection [opening depths filters callers merge] [--count 
 import argparse
 import json
 import multiprocessing
+import resource
 import shutil
 import threading
 import time
@@ -38,6 +39,7 @@ SHARES = (0.5, 0.05, 0.001, 0.0)  # of the items, that filters hold for
 DEPTHS = (10, 20, 50, 100, 1000)  # hits that are asked for
 CALLERS = (1, 2, 8)
 TURNS = 3
+_SLOW = 0.05  # seconds
 
 
 @dataclass(frozen=True)
@@ -182,9 +184,11 @@ def callers(large: Large, searcher: Searcher, seconds: float) -> dict[str, Any]:
 
 @dataclass
 class Log:
-    """``done``: when a search ended, how long it took, the generation, the query, and its scores."""
+    """``done``: when a search ended, how long it took, the generation, the query, and its scores. ``slow``: of the slowest,
+    what its thread did meanwhile."""
 
     done: list[tuple[float, float, int, int, list[float]]] = field(default_factory=list)
+    slow: list[dict[str, float]] = field(default_factory=list)
     failed: list[BaseException] = field(default_factory=list)
 
 
@@ -204,10 +208,12 @@ def _search_for(
         try:
             while time.perf_counter() < ends or goes_on():
                 number = (number + 1) % len(large.asked)
-                current = searcher()
+                current, before = searcher(), resource.getrusage(resource.RUSAGE_THREAD)
                 took, hits = _timed(lambda: current.search(large.asked[number], K, effort=effort))  # noqa: B023
                 scores = [hit.score for hit in hits]
                 log.done.append((time.perf_counter(), took, current.generation.number, number, scores))
+                if took > _SLOW:
+                    log.slow.append(_used(took, before, resource.getrusage(resource.RUSAGE_THREAD)))
         except BaseException as error:
             log.failed.append(error)
 
@@ -216,6 +222,18 @@ def _search_for(
         thread.start()
     for thread in running:
         thread.join()
+
+
+def _used(took: float, before: resource.struct_rusage, after: resource.struct_rusage) -> dict[str, float]:
+    """Of a thread: wall and processor time, pages that came from the disk, and how often it waited or had to make way."""
+    processor = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return {
+        "ms": round(1000 * took, 1),
+        "processor_ms": round(1000 * processor, 1),
+        "pages_read": after.ru_majflt - before.ru_majflt,
+        "waited": after.ru_nvcsw - before.ru_nvcsw,
+        "made_way": after.ru_nivcsw - before.ru_nivcsw,
+    }
 
 
 # --- merge and publish ---
@@ -249,7 +267,8 @@ def merged(large: Large, grown: int, seconds: float) -> dict[str, Any]:
     swapped = next(at for at, _, generation, _, _ in beside.done if generation != before)
     return {
         "errors": len(quiet.failed) + len(beside.failed),
-        "quiet": _told(quiet.done, least),
+        "quiet": _told(quiet.done, least) | {"slow": quiet.slow},
+        "slow beside the job": sorted(beside.slow, key=lambda each: -each["ms"])[:20],
         "while the job works": _told([each for each in beside.done if each[0] < swapped], least),
         "around the swap, 2 s": _told([each for each in beside.done if abs(each[0] - swapped) < 1], least),
         "after": _told([each for each in beside.done if each[0] >= swapped], least),
