@@ -229,14 +229,14 @@ class Engine:
         if serving.searcher.pending > self._known.pending:
             until = time.monotonic() + _AT_ONCE
             for item in catalog.pending(serving.bundle.fingerprint):
-                if time.monotonic() > until:  # the next time goes on: changes and a new generation must not wait for these
-                    self._take_up()
-                    return
                 data = self.picture(item) if item.origin == API_ORIGIN else None
                 if data is not None:
                     with contextlib.suppress(ImageError):
                         vectors = {item.content: self._encode(serving, [data])[0]}
                         catalog.add_pending(serving.bundle.fingerprint, [item], vectors)
+                if time.monotonic() > until:  # the next time goes on: changes and a new generation must not wait for these
+                    self._take_up()
+                    return
             self._take_up()
         self._known.pending = serving.searcher.pending
 

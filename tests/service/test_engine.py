@@ -11,6 +11,7 @@ import service.engine
 from index import generation as generations
 from index.catalog import Catalog
 from index.job import job
+from index.lifecycle import history
 from index.search.searcher import Searcher
 from model.encoder import open_encoder
 from service.engine import Engine, NotReady
@@ -139,6 +140,43 @@ def test_what_a_server_took_in_with_the_bundle_before_is_caught_up(engine, also,
     answer = also.search(another, 1)
     assert (answer.hits[0].item.id, answer.serving.searcher.pending) == ("late", 0)
     assert answer.hits[0].score >= 0.9999
+
+
+def test_many_that_wait_are_caught_up_in_turn_with_changes(
+    engine, also, gallery, fresh, other_backbone, another, picture, monkeypatch
+):
+    monkeypatch.setattr(service.engine, "_AT_ONCE", 0.0)  # one at a time
+    reindex(gallery, other_backbone, fresh)
+    assert also.follow()
+    for number, data in enumerate((another, picture, another + b"1", another + b"2")):
+        engine.put(f"late{number}", data, {})
+    waiting = []
+    while (left := also.serving.searcher.pending) or not waiting:
+        assert also.follow()
+        waiting.append(also.serving.searcher.pending)
+        assert len(waiting) < 20 and (not left or waiting[-1] < left), "each time at least one is caught up"
+        engine.delete("late1")
+    assert len(waiting) > 1 and {"late0", "late2", "late3"} <= set(ids(also, another)) and "late1" not in ids(also, another)
+
+
+def test_a_generation_that_is_rolled_back_while_it_is_loaded_is_not_served(
+    engine, gallery, fresh, other_backbone, picture, monkeypatch
+):
+    before = engine.serving.searcher.generation.number
+    reindex(gallery, other_backbone, fresh)
+
+    def rolled_back(*arguments):
+        searcher = Searcher(*arguments)
+        if searcher.generation.number != before:
+            catalog = Catalog(fresh)
+            history.roll_back(catalog, fresh)
+            catalog.close()
+        return searcher
+
+    monkeypatch.setattr(service.engine, "Searcher", rolled_back)
+    assert engine.follow() and engine.serving.searcher.generation.number == before
+    assert engine.follow() and engine.serving.searcher.generation.number == before
+    assert ids(engine, picture)
 
 
 def test_a_collection_that_is_taken_away_and_put_back(engine, fresh, picture, tmp_path):
