@@ -138,6 +138,8 @@ def test_labels_give_metadata(tmp_path):
         (b"file,name\na.png,b\n", "has no column named path"),
         (b"", "has no column named path"),
         (b"path,name\na.png,\xff\n", "cannot be read as UTF-8 CSV"),
+        (b'path,name\na.png,"b\nc.png,d\n', "a quote is missing"),
+        (b'path,name\na.png,"5" wide\n', "goes on after the quote"),
         (b"path,name\na.png," + b"x" * 200_000 + b"\n", "cannot be read as UTF-8 CSV"),
     ],
 )
