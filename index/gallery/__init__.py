@@ -18,6 +18,7 @@ __all__ = [
     "Entry",
     "Gallery",
     "GalleryError",
+    "Listing",
     "Metadata",
     "ReadError",
     "Unreachable",

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from ..catalog import API_ORIGIN, Catalog, Fault, Item, Known, batched
-from ..gallery import Entry, Unreadable
+from ..gallery import Entry, Gallery, Listing, Unreadable
 
 LOOKED_UP = 1_000  # files that the catalog is asked for at once
 MAX_FILE = 256 * 2**20  # bytes
@@ -66,6 +66,15 @@ def fate(
     if not _same_file(item, file) or item.content in lacking:
         return Fate.READ
     return Fate.UNCHANGED if item.metadata == file.metadata else Fate.RENEWED
+
+
+def last_good(catalog: Catalog | None, fault: Fault, known: Known, gallery: Gallery, origin: str) -> list[int]:
+    """Keys of what cannot be read again, which a job never loses: a broken file's last version, all of a closed folder."""
+    if fault.id in known.items:
+        return [known.items[fault.id].key]
+    if catalog is None or not fault.id.endswith("/") or isinstance(gallery, Listing):  # a list has no folders, only names
+        return []
+    return list(catalog.live_keys(origin=origin, below=fault.id).tolist())
 
 
 def too_large(size: int) -> str:

@@ -23,7 +23,7 @@ from model.bundle import Bundle
 from model.encoder import Encoder
 
 from .. import gallery as galleries
-from ..catalog import API_ORIGIN, Catalog, Fault, Item, Job, Known, NewItem, batched
+from ..catalog import Catalog, Fault, Item, Job, Known, NewItem, batched
 from ..gallery import Entry, Gallery, Unreadable
 from ..generation import Generation
 from ..lifecycle.garbage import KEPT, sweep
@@ -34,7 +34,7 @@ from ..search.planner import Aim
 from . import diff, pace, room
 from .diff import Fate
 from .judge import LABEL, judge
-from .keeping import keep_bundle, lay_out
+from .keeping import keep_bundle, lay_out, place_of
 from .reading import Reader, Reading
 from .report import JobError as JobError
 from .report import Report as Report
@@ -93,8 +93,9 @@ def run(
     """
     asked = Options(**options)
     source = galleries.open(gallery) if isinstance(gallery, str | Path) else gallery
-    place = collection.resolve()
-    _check(source, place, origin, bundle, encoder)
+    if encoder.fingerprint != bundle.fingerprint:
+        raise JobError("The encoder is of another bundle than the one given. Open it from that bundle.")
+    place = place_of(collection, source, origin)
     try:
         lay_out(place)
         with only_job(place), closing(Catalog(place, create=True)) as catalog:
@@ -105,19 +106,6 @@ def run(
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise JobError(f"The disk of {collection} is full. Make room, then run again: what was encoded is kept.") from error
-
-
-def _check(gallery: Gallery, collection: Path, origin: str | None, bundle: Bundle, encoder: Encoder) -> None:
-    if encoder.fingerprint != bundle.fingerprint:
-        raise JobError("The encoder is of another bundle than the one given. Open it from that bundle.")
-    if origin == API_ORIGIN:
-        raise JobError(f"The origin {API_ORIGIN!r} stands for what comes through the service. Choose another name.")
-    if Path(gallery.name).is_relative_to(collection):
-        raise JobError(f"{gallery.name} lies in the collection itself. Keep the pictures outside of it.")
-    try:
-        gallery.name.encode()
-    except UnicodeEncodeError as error:
-        raise JobError("The path of the gallery is not UTF-8. Rename the folder.") from error
 
 
 class _Run:
@@ -255,13 +243,8 @@ class _Run:
         return items, touched
 
     def _keep_last_good(self, fault: Fault, known: Known) -> None:
-        """A job never loses what cannot be read again: a broken file's last version stays, and all of a closed folder."""
         self.report.unreadable[fault.id] = fault.reason
-        kept: list[int] = []
-        if fault.id in known.items:
-            kept = [known.items[fault.id].key]
-        elif fault.id.endswith("/"):
-            kept = self.catalog.live_keys(origin=self.job.origin, below=fault.id).tolist()
+        kept = diff.last_good(self.catalog, fault, known, self.gallery, self.job.origin)
         self.seen.extend(kept)
         self.failures += max(1, len(kept))
 
