@@ -10,9 +10,11 @@ from array import array
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -43,8 +45,7 @@ class Listing:
 
     def __init__(self, place: str) -> None:
         if files.is_url(place):
-            system, path = files.system(place)
-            self.name = str(system.unstrip_protocol(path))
+            system, path, self.name = files.named(place)
             self._draft = TemporaryDirectory(prefix="lookalike-")  # lives as long as this object
             self._file = Path(self._draft.name) / "list"
             _fetch(system, path, self._file, self.name)
@@ -62,17 +63,20 @@ class Listing:
 
     def scan(self, skip: Path | None = None) -> Iterator[Entry | Unreadable]:
         """In the order of the list. Raises ``GalleryError`` when the place of the files does not answer at all."""
-        lines = self._lines()
+        lines, silent, over = self._lines(), 0, Event()
         with ThreadPoolExecutor(READERS) as pool:
-            while portion := list(islice(lines, _PORTION)):
-                asked = list(pool.map(self._entry, portion))
-                silent = [found for found in asked if isinstance(found, Unreachable)]
-                if len(silent) == _PORTION:
-                    raise GalleryError(
-                        f"The files of {self.name} cannot be had ({silent[0]}) Run again when their place answers."
-                    )
-                for line, found in zip(portion, asked, strict=True):
-                    yield Unreadable(line.id, str(found)) if isinstance(found, ReadError) else found
+            try:
+                while portion := list(islice(lines, _PORTION)):
+                    for line, found in zip(portion, pool.map(partial(self._entry, rest=over.wait), portion), strict=True):
+                        if isinstance(line, _Line) and line.told is None:
+                            silent = silent + 1 if isinstance(found, Unreachable) else 0
+                        if silent == files.SILENT:
+                            told = f"{silent} files of {self.name} in a row cannot be had ({found})"
+                            raise GalleryError(f"{told} Run again when their place answers.")
+                        yield Unreadable(line.id, str(found)) if isinstance(found, ReadError) else found
+            finally:
+                over.set()
+                pool.shutdown(wait=False, cancel_futures=True)
         if self._state() != self._was:
             raise GalleryError(f"{self.name} changed while it was read, so its rows cannot be relied on. Run again.")
 
@@ -119,11 +123,11 @@ class Listing:
             except ValueError as error:
                 yield Unreadable(id, f"Line {number} of the list cannot be used: {error}.")
 
-    def _entry(self, line: _Line | Unreadable) -> Entry | Unreadable | ReadError:
+    def _entry(self, line: _Line | Unreadable, rest: files.Rest) -> Entry | Unreadable | ReadError:
         if isinstance(line, Unreadable):
             return line
         try:
-            size, mtime_ns = line.told or files.look(self.root, line.path)
+            size, mtime_ns = line.told or files.look(self.root, line.path, rest)
         except ReadError as error:
             return error
         return Entry(line.id, size, mtime_ns, line.metadata, "" if line.path == line.id else line.path)
