@@ -125,6 +125,7 @@ class _Run:
         self.report = Report()
         self.quarantine = catalog.quarantined(job.origin)
         self.seen = array("q")  # keys whose files are still there
+        self.lacking: set[int] = set()  # keys of items that got no vector, and are not asked for twice
         self.failures = 0  # files, and items of folders, that could not be read
         self.versions = 0  # of items that were staged
         self.working = 0.0  # seconds that went by with reading and encoding
@@ -286,7 +287,7 @@ class _Run:
         """Encode live items of the service and of other galleries; once they are published, followers have to be told."""
         pending = self.catalog.pending(self.job.fingerprint, self.job)
         self.report.pending = len(pending)
-        for items in batched(pending, BATCH):
+        for items in batched((item for item in pending if item.key not in self.lacking), BATCH):
             began = time.perf_counter()
             found = zip(items, self.reader.pixels(items), strict=True)
             vectors = self._encode({item.content: pixels for item, pixels in found if pixels is not None})
@@ -294,6 +295,7 @@ class _Run:
             done = [item for item in items if item.content not in lacking]
             self.catalog.add_pending(self.job.fingerprint, done if published else [], vectors)
             self.report.pending -= len(done)
+            self.lacking.update(item.key for item in items if item.content in lacking)
             self.working += time.perf_counter() - began
 
     def _check_pending(self, before: Generation | None) -> None:
