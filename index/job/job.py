@@ -127,7 +127,7 @@ class _Run:
         self.seen = array("q")  # keys whose files are still there
         self.lacking: set[int] = set()  # keys of items that got no vector, and are not asked for twice
         self.failures = 0  # files, and items of folders, that could not be read
-        self.versions = 0  # of items that were staged
+        self.versions = self.replacing = 0  # versions of items that were staged, and how many of them take others' places
         self.working = 0.0  # seconds that went by with reading and encoding
         self.reader = Reader(catalog, collection, gallery, encoder)
 
@@ -164,9 +164,9 @@ class _Run:
         """Before anything is encoded; where the gallery was not counted, for what waits alone."""
         live, given = self.catalog.count(), (self.encoder.fingerprint, self.encoder.precision, self.encoder.dim)
         self.room = room.look(self.collection, live, before, *given, self.asked.aim)
-        total = self.asked.total or 0
-        known = live if before is not None and before.fingerprint == self.job.fingerprint else 0
-        self.room.check(self.room.needed(max(0, max(total, live) - known), max(0, total - live)))
+        new = max(0, (self.asked.total or 0) - len(self.catalog.live_keys(origin=self.job.origin)))
+        again = 0 if before is not None and before.fingerprint == self.job.fingerprint else live
+        self.room.check(self.room.needed(new + again, new))
 
     # --- scan and diff ---
 
@@ -216,8 +216,9 @@ class _Run:
         faults = batch.faults + [result for result in results if isinstance(result, Fault)]
         items, touched = self._diff(readings, batch.known)
         pixels = {reading.content: reading.pixels for reading in readings if reading.pixels is not None}
+        self.replacing += sum(item.replaces is not None for item in items)
+        self.room.check(self.room.needed(len(pixels), len(items), staged=self.versions, replacing=self.replacing))
         self.versions += len(items)
-        self.room.check(self.room.needed(len(pixels), self.versions))
         vectors = self._encode(pixels)
         self.catalog.stage(self.job, batch.known, items=items, vectors=vectors, touched=touched, faults=faults)
         for fault in faults:

@@ -82,7 +82,7 @@ def rehearse(
     found.too_many_failures = max_failures is not None and scanned.failures > max_failures
     dim = bundle.manifest.architecture.dim
     ahead = room.look(place, live, generation, bundle.fingerprint, precision, dim, aim)
-    found.needs = ahead.needed(found.read + found.waiting, found.read + found.renewed)
+    found.needs = ahead.needed(found.read + found.waiting, found.read + found.renewed, replacing=found.changed + found.renewed)
     found.free = shutil.disk_usage(next(folder for folder in (place, *place.parents) if folder.exists())).free
     found.images_per_second = pace.known(place, bundle.fingerprint, precision)
     if found.images_per_second is not None:

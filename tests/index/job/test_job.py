@@ -846,6 +846,48 @@ def test_nothing_to_do_needs_no_room(shop, monkeypatch):
     assert shop.index(total=30).unchanged == 30
 
 
+@pytest.mark.parametrize(
+    ("live", "base", "since", "versions", "replacing", "rows"),
+    [
+        (0, 0, 0, 100, 0, 100),
+        (100, 100, 0, 0, 0, 0),
+        (100, 100, 0, 5, 0, 5),
+        (100, 90, 9, 0, 0, 10),  # the service brought one
+        (100, 100, 0, 5, 5, 5),
+        (100, 100, 0, 100, 100, 100),  # no more than there are items
+        (100, 100, 0, 20, 0, 120),
+        (100, 0, 0, 0, 0, 100),  # a new bundle
+    ],
+)
+def test_the_rows_of_the_segment_that_is_to_come(tmp_path, live, base, since, versions, replacing, rows):
+    stands = room.Room(tmp_path, 16, Aim(1.0), live, base, since)
+    wrote = stands.needed(0, 0, staged=versions, replacing=replacing) - stands.of_segment(0)
+    assert wrote == stands.of_segment(rows) - stands.of_segment(0)
+
+
+def test_what_was_committed_is_not_needed_again_and_other_galleries_are_no_part_of_this_one(shop, monkeypatch):
+    monkeypatch.setattr(jobs, "BATCH", 10)
+    asked, needed = [], room.Room.needed
+
+    def noting(self, *given, **told):
+        asked.append((*given, *told.values()))
+        return needed(self, *given, **told)
+
+    monkeypatch.setattr(room.Room, "needed", noting)
+    shop.fill(range(30))
+    shop.index(total=30)
+    assert asked == [(30, 30), (10, 10, 0, 0), (10, 10, 10, 0), (10, 10, 20, 0)]
+    asked.clear()
+    for number in range(100, 140):
+        write(shop.folder / "other" / f"{number}.png", number)
+    shop.index(shop.folder / "other", total=40)
+    assert asked[0] == (40, 40)
+    asked.clear()
+    (shop.gallery / "labels.csv").write_text("path,name\n" + "".join(f"{n}.png,x\n" for n in range(30)))
+    shop.index(total=30)
+    assert asked == [(0, 0), (0, 10, 0, 10), (0, 10, 10, 20), (0, 10, 20, 30)]
+
+
 @pytest.mark.parametrize("dim", [128, 512])
 def test_what_a_job_needs_is_about_what_it_writes(tmp_path, dim):
     """Rows as the job writes them; more than was foreseen is an error, and three times too much is one too."""
