@@ -70,7 +70,7 @@ def read(root: str, path: str, pauses: tuple[float, ...] | None = None, rest: Re
         with Path(place).open("rb") as file:
             return file.read(MAX_FILE + 1)
     except (OSError, ValueError) as error:
-        raise ReadError(f"The file cannot be read ({_why(error)}).") from error
+        raise ReadError(f"The file cannot be read ({why(error)}).") from error
 
 
 def look(root: str, path: str, rest: Rest = time.sleep) -> tuple[int, int]:
@@ -81,7 +81,7 @@ def look(root: str, path: str, rest: Rest = time.sleep) -> tuple[int, int]:
     try:
         found = Path(place).stat()
     except (OSError, ValueError) as error:
-        raise ReadError(f"The file cannot be read ({_why(error)}).") from error
+        raise ReadError(f"The file cannot be read ({why(error)}).") from error
     if not stat.S_ISREG(found.st_mode):
         raise ReadError("This is no file but something that is called like one. Rename it.")
     return found.st_size, found.st_mtime_ns
@@ -110,7 +110,7 @@ def system(url: str) -> tuple[Any, str]:
         advice = " pip install 'lookalike[s3]'" if url.startswith(("s3://", "s3a://")) else ""
         raise GalleryError(f"{url} needs a package that is not installed ({error}).{advice}") from error
     except Exception as error:  # each file system raises what it likes
-        raise GalleryError(f"{url} cannot be opened ({_why(error)}). See that the URL is right.") from error
+        raise GalleryError(f"{url} cannot be opened ({why(error)}). See that the URL is right.") from error
 
 
 def named(url: str) -> tuple[Any, str, str]:
@@ -155,12 +155,12 @@ def _asked(place: str, pauses: tuple[float, ...], rest: Rest, question: Callable
         except FileNotFoundError as error:
             raise ReadError("The file is not there.") from error
         except (PermissionError, IsADirectoryError) as error:
-            raise ReadError(f"The file cannot be read ({_why(error)}).") from error
+            raise ReadError(f"The file cannot be read ({why(error)}).") from error
         except Exception as error:  # network libraries have errors of their own
             if pause is None or rest(pause):
-                raise Unreachable(f"The file cannot be had now ({_why(error)}). It is tried again in the next run.") from error
+                raise Unreachable(f"The file cannot be had now ({why(error)}). It is tried again in the next run.") from error
     raise AssertionError
 
 
-def _why(error: Exception) -> str:
+def why(error: Exception) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__

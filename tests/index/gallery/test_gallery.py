@@ -106,6 +106,9 @@ def test_a_gallery_that_is_not_there(tmp_path):
     for root in (tmp_path / "none", tmp_path / "file"):
         with pytest.raises(GalleryError, match="is not a folder, nor a list"):
             gallery.open(root)
+    for name in ("x" * 300, "y/" * 2100, "a\0b"):
+        with pytest.raises(GalleryError, match=r"cannot be read|is not a folder"):
+            gallery.open(tmp_path / name)
     (tmp_path / "gone").mkdir()
     found = gallery.open(tmp_path / "gone")
     (tmp_path / "gone").rmdir()
