@@ -12,7 +12,7 @@ from uuid import uuid4
 from model.bundle import sync
 
 from .catalog import API_ORIGIN, BARE, Catalog, Item
-from .gallery import ReadError, files
+from .gallery import ReadError, Unreachable, files
 
 _DRAFT_LIVES = 24 * 3600  # seconds: an older draft is of a process that died
 
@@ -40,6 +40,14 @@ def write(collection: Path, content: str, data: bytes) -> None:
 
 def read(collection: Path, catalog: Catalog, item: Item) -> bytes | None:
     """The picture's bytes as they are now, or None where the file is not to be had."""
+    try:
+        return fetch(collection, catalog, item)
+    except Unreachable:
+        return None
+
+
+def fetch(collection: Path, catalog: Catalog, item: Item) -> bytes | None:
+    """As ``read``; raises ``Unreachable`` where the file's place does not answer."""
     if item.content.startswith(BARE):
         return None
     root = str(collection / "blobs") if item.origin == API_ORIGIN else catalog.root(item.origin)
@@ -48,6 +56,8 @@ def read(collection: Path, catalog: Catalog, item: Item) -> bytes | None:
     path = item.content if item.origin == API_ORIGIN else item.path or item.id
     try:
         return files.read(root, path, pauses=())  # who asks is waiting
+    except Unreachable:
+        raise
     except ReadError:
         return None
 
@@ -55,7 +65,12 @@ def read(collection: Path, catalog: Catalog, item: Item) -> bytes | None:
 def indexed(collection: Path, catalog: Catalog, item: Item) -> bytes | None:
     """The picture's bytes as they were indexed; None where they are gone or have changed."""
     data = read(collection, catalog, item)
-    return data if data is not None and hashlib.sha256(data).hexdigest() == item.content else None
+    return data if data is not None and is_of(item, data) else None
+
+
+def is_of(item: Item, data: bytes) -> bool:
+    """Whether these are the bytes that were indexed."""
+    return hashlib.sha256(data).hexdigest() == item.content
 
 
 def sweep(collection: Path) -> None:

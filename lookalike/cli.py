@@ -63,11 +63,8 @@ def main() -> None:
         app()
     except Busy as busy:
         _end(str(busy), os.EX_TEMPFAIL)
-    except Failure as failure:
-        _end(str(failure))
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        _end("The disk is full. Make room, then run the same command again." if full else _sentence(error))
+    except (Failure, OSError) as error:
+        _end(_sentence(error))
     except KeyboardInterrupt:
         _end(_STOPPED, _INTERRUPTED)
     except SystemExit as end:
@@ -361,20 +358,21 @@ def index(
         "max_failures": max_failures,
         "aim": Aim(recall, None if memory is None else int(memory * 1e9)),
     }
-    if dry_run:
-        foreseen = _rehearse(gallery, bundle, to, origin=origin, precision=precision, **asked)
-        _result(as_json, asdict(foreseen), lambda: display.rehearsal(console, foreseen))
-        return
-    asked |= {"allow_worse": allow_worse, "drop_vector_only": drop_vector_only, "label": label, "keep": keep}
+    done: Report | Rehearsal
     try:
-        give_way()
-        report = _index(gallery, bundle, to, runtime, precision, origin=origin, **asked)
-    except Failure as failure:
+        if dry_run:
+            done = _rehearse(gallery, bundle, to, origin=origin, precision=precision, **asked)
+        else:
+            asked |= {"allow_worse": allow_worse, "drop_vector_only": drop_vector_only, "label": label, "keep": keep}
+            give_way()
+            done = _index(gallery, bundle, to, runtime, precision, origin=origin, **asked)
+    except (Failure, OSError) as error:
         if as_json:
-            done = getattr(failure, "report", None)
-            print(json.dumps({"error": str(failure)} | (asdict(done) if done else {}), ensure_ascii=False))
+            report = getattr(error, "report", None)
+            print(json.dumps({"error": _sentence(error)} | (asdict(report) if report else {}), ensure_ascii=False))
         raise
-    _result(as_json, asdict(report), lambda: display.report(console, report))
+    show: Any = display.rehearsal if dry_run else display.report
+    _result(as_json, asdict(done), lambda: show(console, done))
 
 
 @app.command()
@@ -582,7 +580,7 @@ def _index(
     source = open_gallery(gallery)
     encoder = open_encoder(opened, runtime, precision)
     with display.progress(console, "images/s") as progress:
-        total = source.count(to.resolve())
+        total = source.count(Path(os.path.realpath(to)))
         task = progress.add_task("Indexing", total=total)
         return run(
             source,
@@ -604,7 +602,7 @@ def _rehearse(gallery: str, bundle: Path, to: Path, **options: Any) -> Rehearsal
 
     source = open_gallery(gallery)
     with display.progress(console, "files/s") as progress:
-        task = progress.add_task("Looking", total=source.count(to.resolve()))
+        task = progress.add_task("Looking", total=source.count(Path(os.path.realpath(to))))
         return rehearse(source, load(bundle), to, advance=lambda n: progress.advance(task, n), **options)
 
 
@@ -656,7 +654,11 @@ def _result(as_json: bool, value: Any, show: Any) -> None:
         show()
 
 
-def _sentence(error: OSError) -> str:
+def _sentence(error: Failure | OSError) -> str:
+    if isinstance(error, Failure):
+        return str(error)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return "The disk is full. Make room, then run the same command again."
     return f"{error.filename}: {error.strerror}." if error.filename else f"{error}."
 
 

@@ -18,6 +18,7 @@ __all__ = [
     "Entry",
     "Gallery",
     "GalleryError",
+    "Listing",
     "Metadata",
     "ReadError",
     "Unreachable",
@@ -35,9 +36,13 @@ def open(given: str | os.PathLike[str]) -> Gallery:
         _check_secrets(place)
         return Listing(place) if urlsplit(place).path.lower().endswith(SUFFIXES) else RemoteFolder(place)
     path = Path(place)
-    if path.is_file() and path.name.lower().endswith(SUFFIXES):
+    try:
+        is_file, is_folder = path.is_file(), path.is_dir()
+    except (OSError, ValueError) as error:  # a name that is too long, a folder on the way that is closed
+        raise GalleryError(f"{given} cannot be read ({files.why(error)}). See that the path is right.") from error
+    if is_file and path.name.lower().endswith(SUFFIXES):
         return Listing(place)
-    if not path.is_dir():
+    if not is_folder:
         raise GalleryError(
             f"{given} is not a folder, nor a list of pictures. Give the folder that holds the pictures, a file that lists them "
             f"({', '.join(SUFFIXES)}), or the URL of one of these."

@@ -94,15 +94,27 @@ def _read_metadata(path: Path) -> dict[str, Metadata]:
 def labels(text: str, name: str) -> dict[str, Metadata]:
     """The metadata of each path in the ``text`` of a labels.csv. Raises ``GalleryError`` with the file's ``name``."""
     try:
-        reader = csv.DictReader(io.StringIO(text, newline=""), restval="")
+        reader = csv.DictReader(io.StringIO(text, newline=""), restval="", strict=True)
         rows, columns = list(reader), reader.fieldnames or []
     except csv.Error as error:
-        raise GalleryError(f"{name} cannot be read as UTF-8 CSV ({error}). Save it again, or take it away.") from error
+        raise GalleryError(f"{name} cannot be read as UTF-8 CSV ({wrong(error)}). Save it again, or take it away.") from error
     if "path" not in columns:
         raise GalleryError(f"{name} has no column named path. Name it in the first line, or take the file away.")
     names = [column for column in columns if column and column != "path"]
     numbers = {column for column in names if all(is_number(row[column]) for row in rows if row[column])}
     return {row["path"]: {name: value(row[name], name in numbers) for name in names if row[name]} for row in rows}
+
+
+def wrong(error: csv.Error) -> str:
+    """What is wrong with a CSV file, for who has to mend it."""
+    told = str(error)
+    if "field limit" in told:
+        return f"a value has more than {csv.field_size_limit():,} characters, or a quote is missing that would end it"
+    if "unexpected end" in told:
+        return "a quote is missing that would end a value"
+    if "expected after" in told:
+        return 'a value goes on after the quote that ends it; a quote in a value is written ""'
+    return told
 
 
 def is_number(text: str) -> bool:

@@ -2,22 +2,26 @@
 
 Column ``path``: where a picture lies, below the list's folder, absolute, or a URL. ``id``: a stable name, by default the path.
 With ``size`` and one of ``mtime`` and ``etag``, these are believed and no file is touched before it is read. Every other
-column is metadata. A list is read row by row, twice: once to see that all of it can be read and no id stands in it twice.
+column is metadata. A list is read row by row, twice: once to see that all of it can be read and no id stands in it twice. One
+that changes meanwhile is none to go by.
 """
 
 from array import array
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Event
 from typing import Any
 
 import numpy as np
 
 from . import files, rows
 from .entry import Entry, GalleryError, Metadata, ReadError, Unreachable, Unreadable, stamp
+from .folder import value
 from .rows import Row
 
 SUFFIXES = (".csv", ".jsonl", ".parquet")
@@ -41,8 +45,7 @@ class Listing:
 
     def __init__(self, place: str) -> None:
         if files.is_url(place):
-            system, path = files.system(place)
-            self.name = str(system.unstrip_protocol(path))
+            system, path, self.name = files.named(place)
             self._draft = TemporaryDirectory(prefix="lookalike-")  # lives as long as this object
             self._file = Path(self._draft.name) / "list"
             _fetch(system, path, self._file, self.name)
@@ -51,6 +54,7 @@ class Listing:
             self._file = Path(place).parent.resolve() / Path(place).name
             self.name = str(self._file)
         self.root = self.name.rpartition("/")[0] or "/"
+        self._was = self._state()
         self._read = rows.reader(self._file, self.name)
         self._count, self._suspects = self._check()
 
@@ -59,17 +63,29 @@ class Listing:
 
     def scan(self, skip: Path | None = None) -> Iterator[Entry | Unreadable]:
         """In the order of the list. Raises ``GalleryError`` when the place of the files does not answer at all."""
-        lines = self._lines()
+        lines, silent, over = self._lines(), 0, Event()
         with ThreadPoolExecutor(READERS) as pool:
-            while portion := list(islice(lines, _PORTION)):
-                asked = list(pool.map(self._entry, portion))
-                silent = [found for found in asked if isinstance(found, Unreachable)]
-                if len(silent) == _PORTION:
-                    raise GalleryError(
-                        f"The files of {self.name} cannot be had ({silent[0]}) Run again when their place answers."
-                    )
-                for line, found in zip(portion, asked, strict=True):
-                    yield Unreadable(line.id, str(found)) if isinstance(found, ReadError) else found
+            try:
+                while portion := list(islice(lines, _PORTION)):
+                    for line, found in zip(portion, pool.map(partial(self._entry, rest=over.wait), portion), strict=True):
+                        if isinstance(line, _Line) and line.told is None:
+                            silent = silent + 1 if isinstance(found, Unreachable) else 0
+                        if silent == files.SILENT:
+                            told = f"{silent} files of {self.name} in a row cannot be had ({found})"
+                            raise GalleryError(f"{told} Run again when their place answers.")
+                        yield Unreadable(line.id, str(found)) if isinstance(found, ReadError) else found
+            finally:
+                over.set()
+                pool.shutdown(wait=False, cancel_futures=True)
+        if self._state() != self._was:
+            raise GalleryError(f"{self.name} changed while it was read, so its rows cannot be relied on. Run again.")
+
+    def _state(self) -> tuple[int, int, int]:
+        try:
+            found = self._file.stat()
+        except OSError as error:
+            raise GalleryError(f"{self.name} cannot be read ({error.strerror}).") from error
+        return found.st_ino, found.st_size, found.st_mtime_ns
 
     def _check(self) -> tuple[int, set[int]]:
         """Every row once: how many there are, and the hashes of ids that may stand there twice (8 bytes an id are kept)."""
@@ -82,7 +98,7 @@ class Listing:
     def _id(self, number: int, row: Row) -> str:
         """Raises ``GalleryError``: without its id nobody could say which item to keep."""
         found = row.get("id")
-        if found is None or found == "":
+        if found in (None, "") or found != found:  # NaN is a table's way to say that there is none
             found = row.get("path")
         if isinstance(found, int) and not isinstance(found, bool):
             found = str(found)
@@ -107,11 +123,11 @@ class Listing:
             except ValueError as error:
                 yield Unreadable(id, f"Line {number} of the list cannot be used: {error}.")
 
-    def _entry(self, line: _Line | Unreadable) -> Entry | Unreadable | ReadError:
+    def _entry(self, line: _Line | Unreadable, rest: files.Rest) -> Entry | Unreadable | ReadError:
         if isinstance(line, Unreadable):
             return line
         try:
-            size, mtime_ns = line.told or files.look(self.root, line.path)
+            size, mtime_ns = line.told or files.look(self.root, line.path, rest)
         except ReadError as error:
             return error
         return Entry(line.id, size, mtime_ns, line.metadata, "" if line.path == line.id else line.path)
@@ -119,19 +135,35 @@ class Listing:
 
 def _line(number: int, id: str, row: Row) -> _Line:
     """Raises ``ValueError`` with what is wrong."""
-    row = dict(row)
+    row = {name: kept for name, each in row.items() if (kept := _plain(name, each)) is not None}
     row.pop("id", None)
     path = row.pop("path", None)
     if not isinstance(path, str) or not path:
         raise ValueError("it has no path" if path in (None, "") else "its path is no text")
-    told = None
-    if row.get("size") is not None and (row.get("mtime") is not None or row.get("etag") is not None):
-        size = row.pop("size")
-        if not isinstance(size, int) or isinstance(size, bool) or size < 0:
-            raise ValueError("beside mtime or etag, its size is to be the file's number of bytes")
-        told = size, stamp(row.pop("mtime", None), row.pop("etag", None))
-    metadata: dict[str, Any] = {rows.plain(name): rows.plain(value) for name, value in row.items()}
-    return _Line(number, id, rows.plain(path), {name: value for name, value in metadata.items() if value is not None}, told)
+    told = _told(row)
+    return _Line(number, id, path, row, told)
+
+
+def _plain(name: str, each: Any) -> Any:
+    try:
+        rows.plain(name)
+        return rows.plain(each)
+    except ValueError as error:
+        raise ValueError(f"its {name!r} cannot be kept ({error})") from error
+
+
+def _told(row: Row) -> tuple[int, int] | None:
+    """Takes what is believed out of the row."""
+    if "size" not in row or not ("mtime" in row or "etag" in row):
+        return None
+    size = row.pop("size")
+    if isinstance(size, str):  # in a column of which some are no numbers
+        size = value(size, number=True)
+    if isinstance(size, float) and size.is_integer():  # in a column that lacks some
+        size = int(size)
+    if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+        raise ValueError("beside mtime or etag, its size is to be the file's number of bytes")
+    return size, stamp(row.pop("mtime", None), row.pop("etag", None))
 
 
 def _fetch(system: Any, path: str, to: Path, name: str) -> None:

@@ -16,9 +16,9 @@ class RemoteFolder:
     """``name`` and ``root`` are the URL, without its last slash. One folder's names are in memory at a time."""
 
     def __init__(self, url: str) -> None:
-        system, path = files.system(url)
-        self.name = self.root = str(system.unstrip_protocol(path)).rstrip("/")
-        self._system, self._path = system, path
+        self._system, self._path, self.name = files.named(url)
+        self.root = self.name
+        self._of_pages = self.name.startswith(("http://", "https://"))
 
     def count(self, skip: Path | None = None) -> int | None:
         """None: to count would be to list everything twice."""
@@ -37,7 +37,7 @@ class RemoteFolder:
                 yield Unreadable(below, "The folder may not be listed. What was in it is kept.")
                 continue
             folders = []
-            for name, info in sorted(found.items()):
+            for name, info in found:
                 if not name:
                     yield Unreadable(f"{below}/", "A folder without a name cannot be listed. Rename it.")
                 elif info["type"] == "directory" and not name.startswith("."):
@@ -46,7 +46,8 @@ class RemoteFolder:
                     yield self._entry(below + name, info)
             waiting += reversed(folders)
 
-    def _list(self, below: str) -> dict[str, dict[str, Any]]:
+    def _list(self, below: str) -> list[tuple[str, dict[str, Any]]]:
+        """The names in a folder. In S3 a file and a folder may have the same one."""
         folder = f"{self._path.rstrip('/')}/{below}".rstrip("/")
         try:
             found = self._system.ls(folder, detail=True)
@@ -55,11 +56,19 @@ class RemoteFolder:
         except FileNotFoundError as error:
             if not below:
                 raise GalleryError(f"{self.name} is not there. Give the URL of a folder that holds pictures.") from error
-            return {}
+            return []
         except Exception as error:  # network libraries have errors of their own
             raise GalleryError(f"{self.name}/{below} cannot be listed ({error}). Run again when it answers.") from error
-        infos = {info["name"]: info for info in found if info["name"].rstrip("/") != folder or info["type"] == "directory"}
-        return {name[len(folder) + 1 :].removesuffix("/"): info for name, info in infos.items()}
+        inside = {(info["name"], info["type"]): info for info in found if info["name"].startswith(f"{folder}/")}
+        if not below and not inside and (found or self._of_pages):
+            raise GalleryError(f"{self.name} is no folder, nor a list of pictures. Give a folder, a .csv, .jsonl or .parquet.")
+        names = [
+            (name[len(folder) + 1 :].removesuffix("/"), inside[name, kind])
+            for name, kind in sorted(inside)
+            if kind == "directory" or not name.endswith("/")
+        ]
+        # A page may link to itself, and to what is in the folders that it links to.
+        return [(name, info) for name, info in names if name and "/" not in name] if self._of_pages else names
 
     def _entry(self, id: str, info: dict[str, Any]) -> Entry | Unreadable:
         if printable(id) != id:

@@ -16,12 +16,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from .entry import GalleryError
-from .folder import is_number, value
+from .folder import is_number, value, wrong
 
 Row = dict[str, Any]
 Rows = Iterator[tuple[int, Row]]
 
+DEEPEST = 64  # lists in lists: what holds more cannot be answered as JSON
 _PORTION = 1024  # rows of a Parquet file in memory
+_BUFFER = 2**20  # bytes of a column's pages in memory
 
 
 def reader(path: Path, name: str) -> Callable[[], Rows]:
@@ -58,7 +60,9 @@ def _csv(path: Path, name: str) -> Rows:
                     )
                 yield lines.line_num, {column: text for column, text in zip(header, row, strict=False) if column and text}
         except csv.Error as error:
-            raise GalleryError(f"{name}, line {lines.line_num}: this is no CSV ({error}). Write the list again.") from error
+            raise GalleryError(
+                f"{name}, line {lines.line_num}: this is no CSV ({wrong(error)}). Write the list again."
+            ) from error
 
 
 def _columns_of_numbers(path: Path, name: str) -> frozenset[str]:
@@ -92,7 +96,7 @@ def _jsonl(path: Path, name: str) -> Rows:
 
 def _parquet(path: Path, name: str) -> Rows:
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, buffer_size=_BUFFER, pre_buffer=False) as file:
             _check_names(name, file.schema_arrow.names)
             line = 0
             for portion in file.iter_batches(_PORTION):
@@ -111,8 +115,10 @@ def _values(column: pa.Array) -> list[Any]:
     return list((column.cast(pa.string()) if pa.types.is_temporal(column.type) else column).to_pylist())
 
 
-def plain(value: Any) -> Any:
+def plain(value: Any, depth: int = 0) -> Any:
     """A value as JSON has it: times and decimals as text, what is no number (NaN, infinity) as None. Raises ``ValueError``."""
+    if depth > DEEPEST:
+        raise ValueError(f"it is nested more than {DEEPEST} deep")
     if isinstance(value, str):
         if not value.isascii():
             value.encode()  # JSON can hold half a character, which nobody can keep
@@ -122,14 +128,14 @@ def plain(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, list | tuple):
-        return [plain(each) for each in value]
+        return [plain(each, depth + 1) for each in value]
     if isinstance(value, dict):
-        return {plain(name): plain(each) for name, each in value.items()}
+        return {plain(name): plain(each, depth + 1) for name, each in value.items()}
     if isinstance(value, date | time):
         return value.isoformat()
     if isinstance(value, Decimal | timedelta):
         return str(value)
-    raise ValueError(f"a value of the type {type(value).__name__} cannot be kept")
+    raise ValueError(f"a value of the type {type(value).__name__} is none that JSON has")
 
 
 def _check_names(name: str, columns: list[str]) -> None:

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from ..catalog import API_ORIGIN, Catalog, Fault, Item, Known, batched
-from ..gallery import Entry, Unreadable
+from ..gallery import Entry, Gallery, Listing, Unreadable, files
 
 LOOKED_UP = 1_000  # files that the catalog is asked for at once
-MAX_FILE = 256 * 2**20  # bytes
 SHRINK_LIMIT = 0.2  # share of the items that may vanish at once, unless told so
 SHRINK_FROM = 20  # items: below, only the loss of all of them is taken for an unmounted disk
 
@@ -37,13 +36,13 @@ class LookedUp:
 
 def looked_up(catalog: Catalog | None, found: Iterable[Entry | Unreadable], fingerprint: str) -> Iterator[LookedUp]:
     """Many files at a time; without a catalog nothing is known of them."""
-    for files in batched(found, LOOKED_UP):
+    for some in batched(found, LOOKED_UP):
         if catalog is None:
-            yield LookedUp(files, Known({}, {}, 0), set())
+            yield LookedUp(some, Known({}, {}, 0), set())
             continue
-        known = catalog.look_up([file.id for file in files])
+        known = catalog.look_up([file.id for file in some])
         lacking = catalog.without_vector({item.content for item in known.items.values()}, fingerprint)
-        yield LookedUp(files, known, lacking)
+        yield LookedUp(some, known, lacking)
 
 
 def fate(
@@ -57,8 +56,8 @@ def fate(
         return Fate.OF_SERVICE
     if item is not None and item.origin != origin:
         return Fault(file.id, _CLAIMED.format(item.origin))
-    if file.size > MAX_FILE:
-        return Fault(file.id, too_large(file.size))
+    if file.size > files.MAX_FILE:
+        return Fault(file.id, too_large())
     if fault is not None and _same_file(fault, file):
         return fault
     if item is None:
@@ -68,8 +67,17 @@ def fate(
     return Fate.UNCHANGED if item.metadata == file.metadata else Fate.RENEWED
 
 
-def too_large(size: int) -> str:
-    return f"The file has {size:,} bytes; the limit is {MAX_FILE:,}."
+def last_good(catalog: Catalog | None, fault: Fault, known: Known, gallery: Gallery, origin: str) -> list[int]:
+    """Keys of what cannot be read again, which a job never loses: a broken file's last version, all of a closed folder."""
+    if fault.id in known.items:
+        return [known.items[fault.id].key]
+    if catalog is None or not fault.id.endswith("/") or isinstance(gallery, Listing):  # a list has no folders, only names
+        return []
+    return list(catalog.live_keys(origin=origin, below=fault.id).tolist())
+
+
+def too_large() -> str:
+    return f"The file has more than {files.MAX_FILE:,} bytes, which is the limit."
 
 
 def too_many(gone: int, live: int) -> bool:

@@ -23,7 +23,7 @@ from model.bundle import Bundle
 from model.encoder import Encoder
 
 from .. import gallery as galleries
-from ..catalog import API_ORIGIN, Catalog, Fault, Item, Job, Known, NewItem, batched
+from ..catalog import Catalog, Fault, Item, Job, Known, NewItem, batched
 from ..gallery import Entry, Gallery, Unreadable
 from ..generation import Generation
 from ..lifecycle.garbage import KEPT, sweep
@@ -34,7 +34,7 @@ from ..search.planner import Aim
 from . import diff, pace, room
 from .diff import Fate
 from .judge import LABEL, judge
-from .keeping import keep_bundle, lay_out
+from .keeping import keep_bundle, lay_out, place_of
 from .reading import Reader, Reading
 from .report import JobError as JobError
 from .report import Report as Report
@@ -93,8 +93,9 @@ def run(
     """
     asked = Options(**options)
     source = galleries.open(gallery) if isinstance(gallery, str | Path) else gallery
-    place = collection.resolve()
-    _check(source, place, origin, bundle, encoder)
+    if encoder.fingerprint != bundle.fingerprint:
+        raise JobError("The encoder is of another bundle than the one given. Open it from that bundle.")
+    place = place_of(collection, source, origin)
     try:
         lay_out(place)
         with only_job(place), closing(Catalog(place, create=True)) as catalog:
@@ -105,19 +106,6 @@ def run(
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise JobError(f"The disk of {collection} is full. Make room, then run again: what was encoded is kept.") from error
-
-
-def _check(gallery: Gallery, collection: Path, origin: str | None, bundle: Bundle, encoder: Encoder) -> None:
-    if encoder.fingerprint != bundle.fingerprint:
-        raise JobError("The encoder is of another bundle than the one given. Open it from that bundle.")
-    if origin == API_ORIGIN:
-        raise JobError(f"The origin {API_ORIGIN!r} stands for what comes through the service. Choose another name.")
-    if Path(gallery.name).is_relative_to(collection):
-        raise JobError(f"{gallery.name} lies in the collection itself. Keep the pictures outside of it.")
-    try:
-        gallery.name.encode()
-    except UnicodeEncodeError as error:
-        raise JobError("The path of the gallery is not UTF-8. Rename the folder.") from error
 
 
 class _Run:
@@ -137,8 +125,9 @@ class _Run:
         self.report = Report()
         self.quarantine = catalog.quarantined(job.origin)
         self.seen = array("q")  # keys whose files are still there
+        self.lacking: set[int] = set()  # keys of items that got no vector, and are not asked for twice
         self.failures = 0  # files, and items of folders, that could not be read
-        self.versions = 0  # of items that were staged
+        self.versions = self.replacing = 0  # versions of items that were staged, and how many of them take others' places
         self.working = 0.0  # seconds that went by with reading and encoding
         self.reader = Reader(catalog, collection, gallery, encoder)
 
@@ -175,9 +164,9 @@ class _Run:
         """Before anything is encoded; where the gallery was not counted, for what waits alone."""
         live, given = self.catalog.count(), (self.encoder.fingerprint, self.encoder.precision, self.encoder.dim)
         self.room = room.look(self.collection, live, before, *given, self.asked.aim)
-        total = self.asked.total or 0
-        known = live if before is not None and before.fingerprint == self.job.fingerprint else 0
-        self.room.check(self.room.needed(max(0, max(total, live) - known), max(0, total - live)))
+        new = max(0, (self.asked.total or 0) - len(self.catalog.live_keys(origin=self.job.origin)))
+        again = 0 if before is not None and before.fingerprint == self.job.fingerprint else live
+        self.room.check(self.room.needed(new + again, new))
 
     # --- scan and diff ---
 
@@ -227,8 +216,9 @@ class _Run:
         faults = batch.faults + [result for result in results if isinstance(result, Fault)]
         items, touched = self._diff(readings, batch.known)
         pixels = {reading.content: reading.pixels for reading in readings if reading.pixels is not None}
+        self.replacing += sum(item.replaces is not None for item in items)
+        self.room.check(self.room.needed(len(pixels), len(items), staged=self.versions, replacing=self.replacing))
         self.versions += len(items)
-        self.room.check(self.room.needed(len(pixels), self.versions))
         vectors = self._encode(pixels)
         self.catalog.stage(self.job, batch.known, items=items, vectors=vectors, touched=touched, faults=faults)
         for fault in faults:
@@ -255,13 +245,8 @@ class _Run:
         return items, touched
 
     def _keep_last_good(self, fault: Fault, known: Known) -> None:
-        """A job never loses what cannot be read again: a broken file's last version stays, and all of a closed folder."""
         self.report.unreadable[fault.id] = fault.reason
-        kept: list[int] = []
-        if fault.id in known.items:
-            kept = [known.items[fault.id].key]
-        elif fault.id.endswith("/"):
-            kept = self.catalog.live_keys(origin=self.job.origin, below=fault.id).tolist()
+        kept = diff.last_good(self.catalog, fault, known, self.gallery, self.job.origin)
         self.seen.extend(kept)
         self.failures += max(1, len(kept))
 
@@ -303,7 +288,7 @@ class _Run:
         """Encode live items of the service and of other galleries; once they are published, followers have to be told."""
         pending = self.catalog.pending(self.job.fingerprint, self.job)
         self.report.pending = len(pending)
-        for items in batched(pending, BATCH):
+        for items in batched((item for item in pending if item.key not in self.lacking), BATCH):
             began = time.perf_counter()
             found = zip(items, self.reader.pixels(items), strict=True)
             vectors = self._encode({item.content: pixels for item, pixels in found if pixels is not None})
@@ -311,6 +296,7 @@ class _Run:
             done = [item for item in items if item.content not in lacking]
             self.catalog.add_pending(self.job.fingerprint, done if published else [], vectors)
             self.report.pending -= len(done)
+            self.lacking.update(item.key for item in items if item.content in lacking)
             self.working += time.perf_counter() - began
 
     def _check_pending(self, before: Generation | None) -> None:

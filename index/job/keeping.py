@@ -1,12 +1,33 @@
-"""What a collection has of its own before anything is in it: its folders, and a copy of the bundle, whole or not there."""
+"""What a collection has of its own before anything is in it: a place, folders, and a copy of the bundle, whole or not there."""
 
+import os
 from pathlib import Path
 from shutil import copy2, rmtree
 
 from model import bundle as bundles
 from model.bundle import Bundle, BundleError, Manifest
 
+from ..catalog import API_ORIGIN
+from ..gallery import Gallery
 from .report import JobError
+
+
+def place_of(collection: Path, gallery: Gallery, origin: str | None) -> Path:
+    """The canonical path of a collection that a gallery is to come into. Raises ``JobError`` where it cannot."""
+    if origin == API_ORIGIN:
+        raise JobError(f"The origin {API_ORIGIN!r} stands for what comes through the service. Choose another name.")
+    place = Path(os.path.realpath(collection))  # resolve() raises on a link that leads to itself
+    there = next(folder for folder in (place, *place.parents) if os.path.lexists(folder))
+    if not there.is_dir():
+        what = "a link that leads to itself" if there.is_symlink() else "a file"
+        raise JobError(f"{there} is {what}. Give the folder of a collection, or one that is to be made.")
+    if Path(gallery.name).is_relative_to(place):
+        raise JobError(f"{gallery.name} lies in the collection itself. Keep the pictures outside of it.")
+    try:
+        gallery.name.encode()
+    except UnicodeEncodeError as error:
+        raise JobError("The path of the gallery is not UTF-8. Rename the folder.") from error
+    return place
 
 
 def lay_out(collection: Path) -> None:

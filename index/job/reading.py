@@ -1,12 +1,13 @@
 """Files in, their contents and pixels out, by threads: while a batch is encoded, the next one is read and decoded."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from os import cpu_count
 from pathlib import Path
-from threading import Lock
+from threading import Event, Lock
 
 import numpy as np
 
@@ -16,13 +17,11 @@ from model.image import ImageError
 from .. import blobs
 from ..catalog import Catalog, Fault, Item
 from ..gallery import Entry, Gallery, ReadError, Unreachable, files
+from ..gallery.files import SILENT
 from . import diff
 from .report import JobError
 
 READERS = 8  # files that are read together: from a network, most of the time goes by in waiting
-# Files in a row that may not be had from a network before it is taken for gone. One that answers, if only to say that there is
-# no such file, begins anew; so a place that fails now and then is read to its end, and one that is away costs seconds.
-SILENT = 64
 
 
 @dataclass(frozen=True)
@@ -40,9 +39,11 @@ class Reader:
     def __init__(self, catalog: Catalog, collection: Path, gallery: Gallery, encoder: Encoder) -> None:
         self.catalog, self.collection, self.gallery, self.encoder = catalog, collection, gallery, encoder
         self._pool = ThreadPoolExecutor(max(READERS, cpu_count() or 1))
-        self._silent, self._counting = 0, Lock()
+        self._silent, self._counting = Counter[str](), Lock()  # by gallery: files in a row that could not be had
+        self._closed = Event()
 
     def close(self) -> None:
+        self._closed.set()
         self._pool.shutdown(cancel_futures=True)
 
     def submit(self, entry: Entry) -> Future[Reading | Fault]:
@@ -50,15 +51,18 @@ class Reader:
         return self._pool.submit(self._read, entry)
 
     def pixels(self, items: Iterable[Item]) -> Iterator[np.ndarray | None]:
-        """In the order of ``items``; None where the bytes are not there any more, or not the same."""
+        """In the order of ``items``; None where the bytes cannot be had any more, or are not the same.
+
+        A gallery of which ``SILENT`` files in a row could not be had is not asked again.
+        """
         return self._pool.map(self._pixels, items)
 
     def _read(self, entry: Entry) -> Reading | Fault:
         """Whatever happens to the file after ``entry`` was taken, the next run reads it again."""
         try:
             data = self._bytes(entry)
-            if len(data) > diff.MAX_FILE:  # a list said otherwise, or nothing
-                return Fault(entry.id, diff.too_large(len(data)), entry.size, entry.mtime_ns)
+            if len(data) > files.MAX_FILE:  # a list said otherwise, or nothing
+                return Fault(entry.id, diff.too_large(), entry.size, entry.mtime_ns)
             content = hashlib.sha256(data).hexdigest()
             lacks = self.catalog.without_vector([content], self.encoder.fingerprint)
             return Reading(entry, content, self.encoder.transform(data) if lacks else None)
@@ -68,26 +72,26 @@ class Reader:
             return Fault(entry.id, str(error))
 
     def _bytes(self, entry: Entry) -> bytes:
-        if self._silent >= SILENT:  # those that wait in the queue need not wait for the network too
+        name = self.gallery.name
+        if self._silent[name] >= SILENT:  # those that wait in the queue need not wait for the network too
             raise self._away(".")
         try:
-            data = files.read(self.gallery.root, entry.path or entry.id)
+            data = files.read(self.gallery.root, entry.path or entry.id, rest=self._closed.wait)
         except Unreachable as error:
-            if self._count(silent=True) >= SILENT:
+            if self._count(name, silent=True) >= SILENT:
                 raise self._away(f": {error}") from error
             raise
         except ReadError:
-            self._count(silent=False)
+            self._count(name, silent=False)
             raise
-        self._count(silent=False)
+        self._count(name, silent=False)
         return data
 
-    def _count(self, *, silent: bool) -> int:
-        """Files in a row that could not be had."""
+    def _count(self, name: str, *, silent: bool) -> int:
         with self._counting:
-            if self._silent < SILENT:  # else it was said already
-                self._silent = self._silent + 1 if silent else 0
-            return self._silent
+            if self._silent[name] < SILENT:  # else it was said already
+                self._silent[name] = self._silent[name] + 1 if silent else 0
+            return self._silent[name]
 
     def _away(self, why: str) -> JobError:
         return JobError(
@@ -96,9 +100,15 @@ class Reader:
         )
 
     def _pixels(self, item: Item) -> np.ndarray | None:
-        if (data := blobs.indexed(self.collection, self.catalog, item)) is None:
+        if self._silent[item.origin] >= SILENT:
             return None
         try:
-            return self.encoder.transform(data)
+            data = blobs.fetch(self.collection, self.catalog, item)
+        except Unreachable:
+            self._count(item.origin, silent=True)
+            return None
+        self._count(item.origin, silent=False)
+        try:
+            return self.encoder.transform(data) if data is not None and blobs.is_of(item, data) else None
         except ImageError:
             return None

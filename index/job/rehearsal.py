@@ -14,12 +14,13 @@ import numpy as np
 from model.bundle import Bundle
 from model.encoder import Precision
 
-from ..catalog import FILE, Catalog, Fault
+from ..catalog import FILE, Catalog, Fault, Known
 from ..gallery import Gallery
 from ..lifecycle.publish import current
 from ..search.planner import Aim
 from . import diff, pace, room
 from .diff import Fate
+from .keeping import place_of
 
 
 @dataclass
@@ -65,8 +66,8 @@ def rehearse(
     aim: Aim = Aim(),
     advance: Callable[[int], None] = lambda _: None,
 ) -> Rehearsal:
-    """The options are those of ``job.run``. Raises ``GalleryError`` or ``CatalogError``."""
-    place, began = collection.resolve(), time.perf_counter()
+    """The options are those of ``job.run``. Raises ``JobError``, ``GalleryError`` or ``CatalogError``."""
+    place, began = place_of(collection, gallery, origin), time.perf_counter()
     if not (place / FILE).is_file():
         scanned = _Rehearsed(None, place, gallery, origin or gallery.name, bundle.fingerprint)
         scanned.scan(advance)
@@ -78,10 +79,10 @@ def rehearse(
             generation, live = current(catalog, place), catalog.count()
             scanned.compare(live, generation is not None and generation.fingerprint != bundle.fingerprint, allow_shrink)
     found = scanned.found
-    found.too_many_failures = max_failures is not None and len(found.unreadable) > max_failures
+    found.too_many_failures = max_failures is not None and scanned.failures > max_failures
     dim = bundle.manifest.architecture.dim
     ahead = room.look(place, live, generation, bundle.fingerprint, precision, dim, aim)
-    found.needs = ahead.needed(found.read + found.waiting, found.read + found.renewed)
+    found.needs = ahead.needed(found.read + found.waiting, found.read + found.renewed, replacing=found.changed + found.renewed)
     found.free = shutil.disk_usage(next(folder for folder in (place, *place.parents) if folder.exists())).free
     found.images_per_second = pace.known(place, bundle.fingerprint, precision)
     if found.images_per_second is not None:
@@ -96,6 +97,7 @@ class _Rehearsed:
         self.origin, self.fingerprint = origin, fingerprint
         self.quarantine = {} if catalog is None else catalog.quarantined(origin)
         self.found = Rehearsal()
+        self.failures = 0  # files, and items of folders, that could not be read
         self.seen = array("q")  # keys whose files are still there, or whose folders cannot be looked into
 
     def scan(self, advance: Callable[[int], None]) -> None:
@@ -104,16 +106,21 @@ class _Rehearsed:
                 item = some.known.items.get(file.id)
                 if item is not None:
                     self.seen.append(item.key)
-                self._count(file.id, diff.fate(file, some.known, some.lacking, self.origin, self.quarantine), item is None)
+                fate = diff.fate(file, some.known, some.lacking, self.origin, self.quarantine)
+                if isinstance(fate, Fault):
+                    self._keep_last_good(fate, some.known)
+                else:
+                    self._count(fate, item is None)
             self.found.found += len(some.files)
             advance(len(some.files))
 
-    def _count(self, id: str, fate: Fate | Fault, new: bool) -> None:
-        if isinstance(fate, Fault):
-            self.found.unreadable[id] = fate.reason
-            if id.endswith("/") and self.catalog is not None:
-                self.seen.extend(self.catalog.live_keys(origin=self.origin, below=id).tolist())
-            return
+    def _keep_last_good(self, fault: Fault, known: Known) -> None:
+        self.found.unreadable[fault.id] = fault.reason
+        kept = diff.last_good(self.catalog, fault, known, self.gallery, self.origin)
+        self.seen.extend(kept)
+        self.failures += max(1, len(kept))
+
+    def _count(self, fate: Fate, new: bool) -> None:
         match fate:
             case Fate.READ:
                 self.found.read += 1

@@ -40,10 +40,11 @@ class Room:
     since: int = 0
     row: float = _ROW
 
-    def needed(self, vectors: int, versions: int) -> int:
-        """Bytes that a job still writes: ``vectors`` of contents that have none, with ``versions`` of items in all."""
+    def needed(self, vectors: int, versions: int, *, staged: int = 0, replacing: int = 0) -> int:
+        """Bytes that a job still writes: ``vectors`` of contents that have none, and ``versions`` of items beside those that it
+        ``staged`` already; ``replacing`` of all of them take others' places."""
         catalog = vectors * of_vector(self.dim) + versions * _VERSION + (_LOG if vectors or versions else 0)
-        return round(_SLACK * catalog) + self.of_segment(self._rows(versions))
+        return round(_SLACK * catalog) + self.of_segment(self._rows(staged + versions, replacing))
 
     def of_segment(self, rows: int) -> int:
         """Bytes of a new segment and its index. Those before stay until the job after, so nothing is given back meanwhile."""
@@ -58,12 +59,12 @@ class Room:
                 "Make room, or free some with `lookalike gc`, then run again: what was encoded is kept."
             )
 
-    def _rows(self, versions: int) -> int:
+    def _rows(self, versions: int, replacing: int) -> int:
         """Of the segment that is written when so many versions came; as ``publish.plan`` has it, from numbers alone."""
         if versions == 0 and self.base + self.since == self.live:
             return 0
-        count, new = self.live + versions, self.since + versions
-        dead = max(0, self.base + self.since - self.live)
+        count, new = self.live + versions - replacing, max(self.since, self.live - self.base) + versions
+        dead = max(0, self.base + self.since - self.live) + replacing
         return count if new + dead > MERGE_ABOVE * count else new
 
 

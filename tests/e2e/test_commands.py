@@ -106,6 +106,16 @@ def test_a_job_that_refuses_tells_what_it_did_as_json_too(run, given, drawings, 
     assert " ".join(told["error"].split()) in " ".join(answer.stderr.split())
 
 
+def test_whatever_goes_wrong_is_told_as_json_too(run, given):
+    for typed, sentence in (
+        (("index", "x" * 300, *given[2:], "--dry-run"), "cannot be read (File name too long)"),
+        ((*given[:4], "--to", "/proc/none"), "/proc/none: No such file or directory."),
+    ):
+        answer = run(*typed, "--json")
+        assert answer.returncode == 1
+        assert sentence in json.loads(answer.stdout)["error"]
+
+
 def test_what_was_typed_wrong_ends_with_status_2(run, given):
     answer = run(*given, "--keep", "0")
     assert (answer.returncode, answer.stdout) == (2, "")

@@ -155,6 +155,7 @@ PATHS = {
     "": True,
 }
 METADATA = ["", "{", "[]", '{"a": {}}', '{"a": NaN}', "[" * 100_000, '{"a":' * 10_000, "\0", '{"a": "' + "x" * 70_000 + '"}']
+METADATA += ['{"a": ' + "[" * depth + "]" * depth + "}" for depth in (65, 300)]
 
 
 @pytest.fixture

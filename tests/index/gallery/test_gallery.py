@@ -106,6 +106,9 @@ def test_a_gallery_that_is_not_there(tmp_path):
     for root in (tmp_path / "none", tmp_path / "file"):
         with pytest.raises(GalleryError, match="is not a folder, nor a list"):
             gallery.open(root)
+    for name in ("x" * 300, "y/" * 2100, "a\0b"):
+        with pytest.raises(GalleryError, match=r"cannot be read|is not a folder"):
+            gallery.open(tmp_path / name)
     (tmp_path / "gone").mkdir()
     found = gallery.open(tmp_path / "gone")
     (tmp_path / "gone").rmdir()
@@ -138,6 +141,8 @@ def test_labels_give_metadata(tmp_path):
         (b"file,name\na.png,b\n", "has no column named path"),
         (b"", "has no column named path"),
         (b"path,name\na.png,\xff\n", "cannot be read as UTF-8 CSV"),
+        (b'path,name\na.png,"b\nc.png,d\n', "a quote is missing"),
+        (b'path,name\na.png,"5" wide\n', "goes on after the quote"),
         (b"path,name\na.png," + b"x" * 200_000 + b"\n", "cannot be read as UTF-8 CSV"),
     ],
 )

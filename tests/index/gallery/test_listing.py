@@ -5,6 +5,7 @@ import json
 import tracemalloc
 from decimal import Decimal
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -12,6 +13,8 @@ from miniatures import content, picture, write
 
 from index import blobs, gallery
 from index.gallery import Entry, GalleryError, Unreadable, files
+from index.job import diff
+from index.job.rehearsal import rehearse
 
 ROWS = [
     {"path": "a b/1.png", "id": "one", "price": 2.5, "name": "é", "ok": True, "tags": ["x", "y"]},
@@ -38,6 +41,10 @@ def entries(file) -> dict[str, Entry]:
 
 def reasons(file) -> dict[str, str]:
     return {found.id: found.reason for found in gallery.open(file).scan() if isinstance(found, Unreadable)}
+
+
+def nested(deep: int):
+    return [nested(deep - 1)] if deep else 0
 
 
 def lines(folder, *rows: str):
@@ -99,7 +106,27 @@ def test_size_and_etag_of_a_list_are_believed(tmp_path, monkeypatch):
     two = entries(lines(tmp_path, '{"path": "none.png", "size": 7, "etag": "e2", "mtime": null}'))["none.png"]
     assert (one.size, one.metadata) == (7, {"name": "n"})
     assert one.mtime_ns != two.mtime_ns
-    assert "number of bytes" in reasons(lines(tmp_path, '{"path": "none.png", "size": "7", "etag": "e1"}'))["none.png"]
+    assert "number of bytes" in reasons(lines(tmp_path, '{"path": "none.png", "size": "XL", "etag": "e1"}'))["none.png"]
+
+
+def test_a_size_that_is_missing_or_odd_is_the_fault_of_its_row_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "look", lambda *_, **__: (5, 5))
+    (tmp_path / "list.csv").write_text("path,size,etag\n1.png,100,a\n2.png,n/a,b\n3.png,,c\n4.png,7.5,d\n")
+    found = {each.id: each for each in gallery.open(tmp_path / "list.csv").scan()}
+    assert (found["1.png"].size, found["3.png"].size, found["3.png"].metadata) == (100, 5, {"etag": "c"})
+    assert all("its size is to be" in found[id].reason for id in ("2.png", "4.png"))
+
+    sizes, ids = [100.0, float("nan"), None, 7.5], [None, None, "three", "four"]
+    table = pa.table({"path": ["1.png", "2.png", "3.png", "4.png"], "size": sizes, "etag": list("abcd"), "id": ids})
+    pq.write_table(table, tmp_path / "list.parquet")
+    found = {each.id: each for each in gallery.open(tmp_path / "list.parquet").scan()}
+    assert [getattr(each, "size", None) for each in found.values()] == [100, 5, 5, None]
+    assert list(found) == ["1.png", "2.png", "three", "four"]
+
+    table = pa.table({"path": ["1.png"], "id": pa.array([float("nan")]), "name": [float("nan")]})
+    pq.write_table(table, tmp_path / "list.parquet")
+    (entry,) = gallery.open(tmp_path / "list.parquet").scan()
+    assert (entry.id, entry.metadata) == ("1.png", {})
 
 
 def test_a_row_that_cannot_be_used_keeps_its_id(tmp_path):
@@ -113,14 +140,17 @@ def test_a_row_that_cannot_be_used_keeps_its_id(tmp_path):
         {"path": "y/" * 2100 + ".png", "id": "long path"},
         {"path": "a\0.png", "id": "null byte"},
         {"path": "1.png", "id": "half", "name": "\ud800"},
-        {"path": "1.png", "id": "twice"},
+        {"path": "1.png", "id": "deep", "name": nested(65)},
+        {"path": "1.png", "id": "twice", "name": nested(64)},
         {"path": "1.png", "id": "twice", "name": "second"},
     ]
     file = lines(tmp_path, *map(json.dumps, rows))
     found = reasons(file)
-    assert set(found) == {"no path", "null", "7", "gone.png", "long name", "long path", "null byte", "half", "twice (line 10)"}
+    broken = {"no path", "null", "7", "gone.png", "long name", "long path", "null byte", "half", "deep"}
+    assert set(found) == broken | {"twice (line 11)"}
+    assert "its 'name' cannot be kept (it is nested more than 64 deep)" in found["deep"]
     assert "Line 1 of the list cannot be used: it has no path." in found["no path"]
-    assert "already, which counts" in found["twice (line 10)"]
+    assert "already, which counts" in found["twice (line 11)"]
     assert [each.id for each in gallery.open(file).scan() if isinstance(each, Entry)] == ["twice"]
 
 
@@ -129,6 +159,8 @@ def test_a_row_that_cannot_be_used_keeps_its_id(tmp_path):
     [
         ("a.csv", b"path\n1.png,2\n", "a.csv, line 2: it has 2 values for 1 columns"),
         ("a.csv", b'path,x\n1.png,"open\n', "a.csv, line 2: this is no CSV"),
+        ("a.csv", b'path,x\n1.png,"a"b\n', "goes on after the quote"),
+        ("a.csv", b"path,x\n1.png," + b"x" * 200_000 + b"\n", "a.csv, line 2: this is no CSV .a value has more than 131,072"),
         ("a.csv", b"path,x,x\n1.png,2,3\n", "two columns named x"),
         ("a.csv", b"path\n\xff.png\n", "cannot be read as UTF-8"),
         ("a.csv", b"file\n1.png\n", "a.csv, line 2: it has neither a path nor an id"),
@@ -144,6 +176,54 @@ def test_a_list_that_is_broken_stops_the_job(tmp_path, name, data, sentence):
     (tmp_path / name).write_bytes(data)
     with pytest.raises(GalleryError, match=sentence):
         gallery.open(tmp_path / name)
+
+
+@pytest.mark.parametrize("rows", [170, 200])
+def test_a_list_that_is_rewritten_while_a_job_reads_it_removes_nothing(shop, monkeypatch, rows):
+    """Shorter, as of an exporter that is still at it, and of other lengths: what is read is then neither list."""
+    monkeypatch.setattr(diff, "LOOKED_UP", 16)
+
+    def write_rows(count: int, etag: str):
+        text = "".join(f"1.png,sku-{n:06},1,{etag},{'x' * 500}\n" for n in range(count))
+        (shop.gallery / "list.csv").write_text("path,id,size,etag,text\n" + text)
+
+    def meanwhile(_):
+        if done.append(None) or len(done) == 1:
+            write_rows(rows, "longer" if rows == 200 else "c")
+
+    shop.fill([1])
+    write_rows(200, "a")
+    shop.index(shop.gallery / "list.csv")
+    before = set(shop.found())
+    write_rows(200, "b")
+    done = []
+    with pytest.raises(GalleryError, match="list"):
+        shop.index(shop.gallery / "list.csv", advance=meanwhile)
+    assert set(shop.found()) == before
+
+
+def test_an_id_that_comes_twice_into_a_list_after_it_was_looked_through(tmp_path):
+    write(tmp_path / "1.png", 1)
+    opened = gallery.open(lines(tmp_path, '{"path": "1.png", "id": "a"}', '{"path": "1.png", "id": "b"}'))
+    lines(tmp_path, '{"path": "1.png", "id": "a"}', '{"path": "1.png", "id": "a"}', "")
+    with pytest.raises(GalleryError, match="changed while it was read"):
+        list(opened.scan())
+
+
+def test_a_column_of_bytes_is_named(tmp_path):
+    pq.write_table(pa.table({"path": ["1.png"], "thumbnail": pa.array([b"x"])}), tmp_path / "list.parquet")
+    assert "its 'thumbnail' cannot be kept (a value of the type bytes" in reasons(tmp_path / "list.parquet")["1.png"]
+
+
+def test_a_large_row_group_is_not_held_in_memory(tmp_path):
+    numbers = np.random.default_rng(0)
+    texts = [numbers.bytes(500).hex() for _ in range(20_000)]
+    columns = {"path": [f"{n}.png" for n in range(20_000)], "size": [1] * 20_000, "etag": ["e"] * 20_000, "text": texts}
+    pq.write_table(pa.table(columns), tmp_path / "list.parquet", row_group_size=20_000)
+    del columns, texts
+    before = pa.total_allocated_bytes()
+    held = max(pa.total_allocated_bytes() - before for _ in gallery.open(tmp_path / "list.parquet").scan())
+    assert held < 8 * 2**20, "the file has 20 MB"
 
 
 def test_an_empty_list(tmp_path):
@@ -182,6 +262,17 @@ def test_a_list_is_not_held_in_memory(tmp_path, suffix):
     peak(10)  # what is imported at the first use
     few, many = peak(2_000), peak(5_000)
     assert many - few < 3_000 * 100, "a row has more than 500 bytes"
+
+
+def test_an_id_that_ends_like_a_folder_keeps_no_others(shop):
+    shop.fill(range(4), folder="shoes")
+    rows = [{"id": f"shoes/{n}", "path": f"shoes/{n}.png"} for n in range(4)]
+    shop.index(lines(shop.gallery, *map(json.dumps, rows)))
+    file = lines(shop.gallery, *map(json.dumps, [*rows[:2], {"id": "shoes/", "path": "gone.png"}]))
+    foreseen = rehearse(gallery.open(file), shop.bundle, shop.collection)
+    report = shop.index(file)
+    assert (report.removed, report.count, set(report.unreadable)) == (2, 2, {"shoes/"})
+    assert foreseen.gone == 2
 
 
 def test_a_job_of_a_list(shop):

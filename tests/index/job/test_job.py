@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from miniatures import CountingEncoder, content, make_bundle, picture, write
 
+from index import blobs
 from index import generation as generations
 from index.catalog import Catalog, DiskFull, Known, NewItem, content_of
 from index.gallery import GalleryError, ReadError, Unreachable, files
-from index.job import JobError, diff, reading, room
+from index.job import JobError, reading, room
 from index.job import job as jobs
 from index.lifecycle.publish import PublishError
 from index.lock import Busy
@@ -214,10 +215,8 @@ def test_a_read_error_is_no_verdict_on_the_file(shop, monkeypatch):
 
 def test_too_large_a_file(shop, monkeypatch):
     shop.fill([1, 2])
-    monkeypatch.setattr(diff, "MAX_FILE", 100)
-    assert list(shop.index().unreadable.values()) == [
-        f"The file has {len(picture(n))} bytes; the limit is 100." for n in (1, 2)
-    ]
+    monkeypatch.setattr(files, "MAX_FILE", 100)
+    assert list(shop.index().unreadable.values()) == ["The file has more than 100 bytes, which is the limit."] * 2
     monkeypatch.undo()
     assert shop.index().count == 2
 
@@ -730,15 +729,15 @@ def listed(shop, rows: str) -> Path:
 
 def test_a_file_is_as_large_as_it_is_whatever_its_list_says(shop, monkeypatch):
     shop.fill([1])
-    monkeypatch.setattr(diff, "MAX_FILE", 100)
+    monkeypatch.setattr(files, "MAX_FILE", 100)
     gallery = listed(shop, f"{shop.gallery}/1.png,7,1\n")
     (reason,) = shop.index(gallery).unreadable.values()
-    assert reason == f"The file has {len(picture(1))} bytes; the limit is 100."
+    assert reason == "The file has more than 100 bytes, which is the limit."
     read = files.read
-    monkeypatch.setattr(files, "read", lambda *_: pytest.fail("it is known to be too large"))
+    monkeypatch.setattr(files, "read", lambda *_, **__: pytest.fail("it is known to be too large"))
     assert list(shop.index(gallery).unreadable.values()) == [reason]
     monkeypatch.setattr(files, "read", read)
-    monkeypatch.setattr(diff, "MAX_FILE", 10_000)
+    monkeypatch.setattr(files, "MAX_FILE", 10_000)
     assert shop.index(listed(shop, f"{shop.gallery}/1.png,8,2\n")).count == 1
 
 
@@ -749,7 +748,7 @@ def test_a_network_that_fails_for_file_after_file_ends_the_job(shop, monkeypatch
     monkeypatch.setattr(reading, "cpu_count", lambda: 1)
     asked = []
 
-    def read(root, path):
+    def read(root, path, **_):
         asked.append(path)
         if answers and len(asked) % answers == 0:
             raise ReadError("The file is not there.")
@@ -763,6 +762,47 @@ def test_a_network_that_fails_for_file_after_file_ends_the_job(shop, monkeypatch
     with pytest.raises(JobError, match=rf"{reading.SILENT} files of .* in a row could not be had: .*timed out.* Run again"):
         shop.index(gallery)
     assert len(asked) == reading.SILENT
+
+
+def test_another_gallery_that_is_away_is_not_asked_for_every_item_twice(shop, monkeypatch):
+    monkeypatch.setattr(reading, "READERS", 1)
+    monkeypatch.setattr(reading, "cpu_count", lambda: 1)
+    shop.fill(range(1000, 1020))
+    for number in range(100):
+        write(shop.folder / "far" / f"{number}.png", number)
+    shop.index(shop.folder / "far")
+    shop.index()
+    shop.use(make_bundle(shop.folder / "bundle2", seed=2))
+    asked, read = [], files.read
+
+    def away(root, path, *rest, **options):
+        if root != str(shop.folder / "far"):
+            return read(root, path, *rest, **options)
+        asked.append(path)
+        raise Unreachable("The file cannot be had now (timed out).")
+
+    monkeypatch.setattr(files, "read", away)
+    with pytest.raises(JobError, match="100 of the 120 items"):
+        shop.index()
+    assert len(asked) == reading.SILENT
+    asked.clear()
+    report = shop.index(allow_shrink=True)
+    assert (report.pending, report.count, len(asked)) == (100, 120, reading.SILENT)
+    monkeypatch.setattr(files, "read", read)
+    assert (shop.index().pending, len(shop.found())) == (0, 120)
+
+
+def test_items_that_cannot_be_encoded_are_asked_for_once_a_night(shop, monkeypatch):
+    shop.fill(range(30))
+    shop.index()
+    write(shop.folder / "other" / "x.png", 100)
+    shop.index(shop.folder / "other")
+    (shop.folder / "other" / "x.png").unlink()
+    shop.use(make_bundle(shop.folder / "bundle2", seed=2))
+    asked, fetch = [], blobs.fetch
+    monkeypatch.setattr(blobs, "fetch", lambda *given: asked.append(given[2].id) or fetch(*given))
+    report = shop.index()
+    assert (report.pending, asked.count("x.png")) == (1, 1)
 
 
 # --- a disk that is too full, known before ---
@@ -804,6 +844,48 @@ def test_nothing_to_do_needs_no_room(shop, monkeypatch):
     shop.index()
     free(monkeypatch, 0)
     assert shop.index(total=30).unchanged == 30
+
+
+@pytest.mark.parametrize(
+    ("live", "base", "since", "versions", "replacing", "rows"),
+    [
+        (0, 0, 0, 100, 0, 100),
+        (100, 100, 0, 0, 0, 0),
+        (100, 100, 0, 5, 0, 5),
+        (100, 90, 9, 0, 0, 10),  # the service brought one
+        (100, 100, 0, 5, 5, 5),
+        (100, 100, 0, 100, 100, 100),  # no more than there are items
+        (100, 100, 0, 20, 0, 120),
+        (100, 0, 0, 0, 0, 100),  # a new bundle
+    ],
+)
+def test_the_rows_of_the_segment_that_is_to_come(tmp_path, live, base, since, versions, replacing, rows):
+    stands = room.Room(tmp_path, 16, Aim(1.0), live, base, since)
+    wrote = stands.needed(0, 0, staged=versions, replacing=replacing) - stands.of_segment(0)
+    assert wrote == stands.of_segment(rows) - stands.of_segment(0)
+
+
+def test_what_was_committed_is_not_needed_again_and_other_galleries_are_no_part_of_this_one(shop, monkeypatch):
+    monkeypatch.setattr(jobs, "BATCH", 10)
+    asked, needed = [], room.Room.needed
+
+    def noting(self, *given, **told):
+        asked.append((*given, *told.values()))
+        return needed(self, *given, **told)
+
+    monkeypatch.setattr(room.Room, "needed", noting)
+    shop.fill(range(30))
+    shop.index(total=30)
+    assert asked == [(30, 30), (10, 10, 0, 0), (10, 10, 10, 0), (10, 10, 20, 0)]
+    asked.clear()
+    for number in range(100, 140):
+        write(shop.folder / "other" / f"{number}.png", number)
+    shop.index(shop.folder / "other", total=40)
+    assert asked[0] == (40, 40)
+    asked.clear()
+    (shop.gallery / "labels.csv").write_text("path,name\n" + "".join(f"{n}.png,x\n" for n in range(30)))
+    shop.index(total=30)
+    assert asked == [(0, 0), (0, 10, 0, 10), (0, 10, 10, 20), (0, 10, 20, 30)]
 
 
 @pytest.mark.parametrize("dim", [128, 512])

@@ -1,5 +1,6 @@
 """What a dry run foresees is what the job then does; and it writes nothing, not even where there is nothing."""
 
+import os
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -79,6 +80,39 @@ def test_items_that_are_gone(shop):
     shutil.copytree(shop.folder / "away", shop.gallery / "moved")
     assert (foresee(shop).shrink, foresee(shop).read) == ("depends", 30)
     assert shop.index().count == 30
+
+
+def test_a_closed_folder_counts_as_its_items(shop, monkeypatch):
+    shop.fill(range(3))
+    shop.fill(range(3, 9), folder="a")
+    shop.index()
+    scandir = os.scandir
+
+    def refusing(path):
+        if Path(path) == shop.gallery / "a":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    found = foresee(shop, max_failures=5)
+    assert (found.too_many_failures, found.gone, found.unchanged) == (True, 0, 3)
+    with pytest.raises(JobError, match="6 files cannot be read"):
+        shop.index(max_failures=5)
+    assert foresee(shop, max_failures=6).too_many_failures is False
+
+
+def test_a_dry_run_refuses_what_a_job_refuses(shop):
+    shop.fill([1])
+    (shop.folder / "file").touch()
+    (shop.folder / "loop").symlink_to("loop")
+    places = {"file": "is a file", "file/below": "is a file", "loop": "link that leads to itself", "gallery": "itself"}
+    for run in (foresee, lambda shop, **options: shop.index(**options)):
+        with pytest.raises(JobError, match="stands for what comes through the service"):
+            run(shop, origin="api")
+        for name, sentence in places.items():
+            shop.collection = shop.folder / name
+            with pytest.raises(JobError, match=sentence):
+                run(shop)
 
 
 def test_a_new_bundle_has_everything_read_also_of_others(shop):
