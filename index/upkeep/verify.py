@@ -226,8 +226,8 @@ class _Look:
             elif file_digest(path) != content:
                 wrong.append(str(path))
         todo = (
-            "Copy these files from a backup's folder blobs, or from that of the collection whose export was imported; or upload "
-            "the pictures again."
+            "Copy these files from a backup's folder blobs, or from that of the collection whose export was imported; or "
+            "upload the pictures again."
         )
         for what, paths in (("missing", gone), ("damaged", wrong)):
             if paths:

@@ -270,7 +270,7 @@ def test_a_live_collection_is_no_finding(whole, monkeypatch):
 def test_a_row_whose_id_became_bytes_is_refused_with_a_sentence(whole):
     a_bit_of_a_header(whole)
     catalog = whole.catalog()
-    with pytest.raises(CatalogError, match="row of .* is damaged"):
+    with pytest.raises(CatalogError, match=r"row of .* is damaged"):
         catalog.live(catalog.live_keys().tolist())
     catalog.close()
 
