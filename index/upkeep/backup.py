@@ -371,6 +371,7 @@ def _told_by(place: Path, catalog: Upkeep) -> bool:
 def _set_aside(draft: Path, place: Path) -> Path:
     """The draft becomes the collection, and the old one lies beside it: never in the draft's folder, which is removed."""
     aside, mine = replacing.kept_name(place), draft.stat()
+    replacing.flush(draft)  # or a power cut could keep this name and not the files: it would pass for the old collection
     draft.rename(aside)
     try:
         replacing.put(aside, place)

@@ -440,6 +440,16 @@ def test_with_replace_the_old_one_is_set_aside_and_what_came_after_is_told(shop,
     assert restored.aside.name.startswith("collection.before-")
 
 
+def test_the_copy_is_on_disk_before_it_has_a_name_of_an_old_collection(shop, kept, monkeypatch):
+    flush, seen, aside = replacing.flush, [], shop.folder / "collection.before"
+    monkeypatch.setattr(replacing, "flush", lambda folder: (seen.append(aside.exists()), flush(folder)))
+    monkeypatch.setattr(backups.replacing, "kept_name", lambda place: aside)
+    draft = shop.folder / ".draft"
+    shutil.copytree(kept, draft)
+    backups._set_aside(draft, shop.collection)
+    assert seen == [False, True]
+
+
 def test_a_collection_that_comes_to_the_place_meanwhile_stays(shop, kept):
     shutil.rmtree(shop.collection)
 
