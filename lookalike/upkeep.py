@@ -95,6 +95,9 @@ def import_(
     bundle: Annotated[Path | None, typer.Option(help="Whose vectors these are; by default the collection's bundle.")] = None,
     origin: Annotated[str | None, typer.Option(help="Whose items these are, where the file does not say it.")] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Ids that are there already take what the file says.")] = False,
+    outside: Annotated[
+        bool, typer.Option("--outside", help="Trust places of pictures that are absolute or URLs in an export.")
+    ] = False,
     recall: Annotated[
         float, typer.Option(min=0.5, max=1.0, help="Share of the ten nearest that searches find; 1: exact.")
     ] = RECALL,
@@ -102,15 +105,15 @@ def import_(
 ) -> None:
     """Items with their vectors become part of a collection, and can be searched at once. Nothing is encoded."""
     from index.search.planner import Aim
-    from index.upkeep.transfer import take_in
+    from index.upkeep.transfer import Encoded, take_in
     from model.bundle import load
-    from model.encoder import open_encoder
 
     place, precision = _current(collection, bundle)
     opened = load(place)
-    encoder = open_encoder(opened, "auto", precision)
+    encoded = Encoded(opened.fingerprint, opened.manifest.architecture.dim, precision)
+    how: dict[str, Any] = {"origin": origin, "replace": replace, "outside": outside, "aim": Aim(recall)}
     with _items("Taking in", None) as advance:
-        taken = take_in(file, collection, opened, encoder, origin=origin, replace=replace, aim=Aim(recall), advance=advance)
+        taken = take_in(file, collection, opened, encoded, **how, advance=advance)
     found = taken.figures()
     _result(as_json, found, lambda: _taken_in(found))
 
@@ -180,7 +183,7 @@ def _restored(found: Mapping[str, Any], to: Path) -> None:
     if (lost := found["lost"]) is not None:
         _say(
             f"After the backup came {len(lost['jobs']):,} jobs and {lost['changes']:,} changes through the service; "
-            f"{lost['items']:,} items are not in it."
+            f"{lost['items']:,} items are new or changed since."
         )
         for id in lost["changed_ids"][:20]:
             _say(f"  {id}")

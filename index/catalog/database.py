@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import sqlalchemy as sa
 
@@ -130,10 +130,19 @@ def _url(path: Path, create: bool) -> sa.URL:
 
 
 def _snapshot(path: Path) -> sa.URL:
+    return sa.URL.create("sqlite", database=f"file:{quote(str(path))}", query={**_reading(path), "uri": "true"})
+
+
+def read_only(path: Path) -> str:
+    """What ``sqlite3.connect`` takes as a URI, for who reads only: also in a folder that cannot be written."""
+    return f"file:{quote(str(path))}?{urlencode(_reading(path))}"
+
+
+def _reading(path: Path) -> dict[str, str]:
     """SQLite has to be told that it cannot lock. What writers left in the log is read too, where its index lies beside it."""
     log = path.with_name(f"{path.name}-wal")
-    how = {"mode": "ro"} if log.exists() and log.stat().st_size else {"immutable": "1"}
-    return sa.URL.create("sqlite", database=f"file:{quote(str(path))}", query={**how, "uri": "true"})
+    locks = os.access(path.parent, os.W_OK) or (log.exists() and log.stat().st_size)
+    return {"mode": "ro"} if locks else {"immutable": "1"}
 
 
 def _manually(connection: Any, _: Any) -> None:

@@ -173,7 +173,15 @@ def item_of(row: Any) -> Item:
 
 
 def is_whole(row: Any) -> bool:
-    return _checksum(row.id, row.origin, row.content, row.metadata, row.path) == row.checksum
+    """Whether an item's row is what was written."""
+    try:
+        return _checksum(row.id, row.origin, row.content, row.metadata, row.path) == row.checksum
+    except (TypeError, UnicodeError):  # one bit of a row's header makes bytes of a text
+        return False
+
+
+def is_whole_vector(vector: Any, checksum: int) -> bool:
+    return isinstance(vector, bytes) and zlib.crc32(vector) == checksum
 
 
 def _checksum(id: str, origin: str, content: str, metadata: str, path: str) -> int:

@@ -1,7 +1,6 @@
 """The catalog for those who look after a collection: what nobody needs, what is damaged, copies of it."""
 
 import sqlite3
-import zlib
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -12,8 +11,9 @@ import sqlalchemy as sa
 
 from . import queries
 from .catalog import Catalog
+from .database import read_only
 from .queries import LOOKUP, RUNNING, batched
-from .records import BARE, Numbers, is_whole
+from .records import BARE, Numbers, is_whole, is_whole_vector
 from .schema import API, API_ORIGIN, CatalogError
 from .schema import changes as _changes
 from .schema import current as _current
@@ -120,7 +120,7 @@ class Upkeep(Catalog):
 
     def copy(self, to: Path) -> None:
         """The catalog of this moment as a file of its own; others go on to write meanwhile. Raises ``sqlite3.Error``."""
-        with closing(sqlite3.connect(f"{self.path.as_uri()}?mode=ro", uri=True, isolation_level=None)) as source:
+        with closing(sqlite3.connect(read_only(self.path), uri=True, isolation_level=None)) as source:
             # Without a snapshot of its own, SQLite begins anew whenever somebody writes.
             source.execute("BEGIN")
             source.execute("SELECT format FROM about").fetchall()
@@ -139,13 +139,13 @@ class Upkeep(Catalog):
     def damaged_items(self) -> Iterator[str | None]:
         """For every version of an item, None, or its id where its row is not what was written."""
         for row in self._pages_of(sa.select(_items), _items.c.key):
-            yield None if is_whole(row) else row.id
+            yield None if is_whole(row) else str(row.id)
 
     def damaged_vectors(self) -> Iterator[str | None]:
         """For every vector, None, or its content where it is not what was written."""
         row = sa.literal_column("vectors.rowid", sa.Integer).label("row")
         for found in self._pages_of(sa.select(_vectors, row).select_from(_vectors), row):
-            yield None if zlib.crc32(found.vector) == found.checksum else found.content
+            yield None if is_whole_vector(found.vector, found.checksum) else str(found.content)
 
     def counted(self) -> tuple[int, int]:
         """How many items are live, as the catalog has noted and as it is counted anew, at one moment."""
@@ -163,6 +163,11 @@ class Upkeep(Catalog):
         """Where the live items came from."""
         with self.reading() as rows:
             return set(rows.scalars(queries.live().with_only_columns(_items.c.origin).distinct()))
+
+    def born(self) -> float:
+        """When the catalog was made (seconds since 1970): tells it from another one that came to its place, not from a copy."""
+        with self.reading() as rows:
+            return float(rows.scalar(sa.select(_jobs.c.started).where(_jobs.c.number == API)) or 0)
 
     def numbers(self) -> Numbers:
         with self.reading() as rows:

@@ -6,11 +6,12 @@ written anew each time and stays small beside the base, because a tenth of chang
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
 from model import Failure
-from model.encoder import Encoder
+from model.encoder import Precision
 
 from .. import generation as generations
 from ..catalog import Catalog, Job
@@ -22,6 +23,19 @@ from ..search.segment import EXACT, SegmentError
 MERGE_ABOVE = 0.1  # share of rows that are new or dead
 
 
+class Encoding(Protocol):
+    """How vectors were made, as far as it is noted: an ``Encoder`` tells it."""
+
+    @property
+    def fingerprint(self) -> str: ...
+    @property
+    def dim(self) -> int: ...
+    @property
+    def runtime(self) -> str: ...
+    @property
+    def precision(self) -> Precision: ...
+
+
 class PublishError(Failure):
     """What a job staged cannot be published; the message says what to do. Search goes on as it was."""
 
@@ -30,7 +44,7 @@ def publish(
     catalog: Catalog,
     collection: Path,
     job: Job,
-    encoder: Encoder,
+    encoder: Encoding,
     bundle: str,
     aim: Aim = EXACT,
     drop_vector_only: bool = False,
@@ -112,7 +126,7 @@ def current(catalog: Catalog, collection: Path) -> Generation | None:
         return None
 
 
-def _stored(collection: Path, previous: Generation | None, encoder: Encoder, aim: Aim) -> dict[str, np.ndarray] | None:
+def _stored(collection: Path, previous: Generation | None, encoder: Encoding, aim: Aim) -> dict[str, np.ndarray] | None:
     """The keys of each segment of the generation before; None where they are of no use to this encoder, not whole, or have an
     index that was not made for as much."""
     if previous is None or (previous.fingerprint, previous.precision) != (encoder.fingerprint, encoder.precision):
@@ -127,7 +141,7 @@ def _stored(collection: Path, previous: Generation | None, encoder: Encoder, aim
         return None
 
 
-def _write_segment(catalog: Catalog, collection: Path, job: Job, encoder: Encoder, keys: np.ndarray, aim: Aim) -> str:
+def _write_segment(catalog: Catalog, collection: Path, job: Job, encoder: Encoding, keys: np.ndarray, aim: Aim) -> str:
     folder = collection / "segments" / f"{job.number:08d}"
     rows = catalog.vectors(keys, job.fingerprint, encoder.dim)
     segments.write(folder, job.fingerprint, encoder.dim, rows, aim)

@@ -18,6 +18,8 @@ _HERE = -100  # AT_FDCWD: paths are relative to the working folder
 _EXCHANGE = 2  # RENAME_EXCHANGE
 _CANNOT = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP)  # the system, or this file system, does not know how
 
+_MOUNTED = "Something is mounted at {}, so no other folder can take its place. Give a folder in it, or mount the one above it."
+
 _system = ctypes.CDLL(None, use_errno=True)
 
 
@@ -30,17 +32,17 @@ def drafted(place: Path) -> Iterator[Path]:
     """A new folder on the disk of ``place``, for one process at a time. What is in it at the end of the block is removed.
 
     What a process that died in ``exchange`` had begun is put right first. Raises ``ReplacingError`` while another process has
-    one.
+    one, and where a disk is mounted at ``place``.
     """
+    if os.path.ismount(place):
+        raise ReplacingError(_MOUNTED.format(place))
     place.parent.mkdir(parents=True, exist_ok=True)
     around = _beside(place, "draft")
     around.mkdir(exist_ok=True)
     handle = os.open(around, os.O_RDONLY)
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ReplacingError(f"Another process is writing {place}. Wait for it to end, then run again.") from error
+        if not _locked(handle, around):
+            raise ReplacingError(f"Another process is writing {place}. Wait for it to end, then run again.")
         try:
             _put_right(place)
             draft = around / place.name
@@ -51,6 +53,15 @@ def drafted(place: Path) -> Iterator[Path]:
             shutil.rmtree(around, ignore_errors=True)
     finally:
         os.close(handle)
+
+
+def _locked(handle: int, folder: Path) -> bool:
+    """Whether this process has the folder to itself. Who had it before may have removed it, and another one made it anew."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.path.samestat(os.fstat(handle), folder.stat())
+    except (BlockingIOError, FileNotFoundError):
+        return False
 
 
 def settle(place: Path) -> None:
@@ -64,15 +75,44 @@ def settle(place: Path) -> None:
 
 
 def put(draft: Path, place: Path) -> bool:
-    """``draft`` becomes ``place``. True: what was there is now where the draft was. All of it is on disk when it returns."""
+    """``draft`` becomes ``place``. True: what was there is now where the draft was. All of it is on disk when it returns.
+
+    Raises ``ReplacingError`` where a folder is mounted at ``place``; nothing was replaced.
+    """
     flush(draft)
     there = place.exists() and any(place.iterdir())
-    if there:
-        exchange(draft, place)
-    else:
-        draft.rename(place)
+    with _told(place):
+        if there:
+            exchange(draft, place)
+        else:
+            draft.rename(place)
     sync(place.parent)
     return there
+
+
+def put_new(draft: Path, place: Path) -> bool:
+    """The same where nothing but an empty folder may be there: False, and nothing is done, where something came meanwhile."""
+    flush(draft)
+    try:
+        with _told(place):
+            draft.rename(place)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+            raise
+        return False
+    sync(place.parent)
+    return True
+
+
+@contextmanager
+def _told(place: Path) -> Iterator[None]:
+    """Where a folder of the same disk is mounted, only renaming shows it."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.EBUSY:
+            raise
+        raise ReplacingError(_MOUNTED.format(place)) from error
 
 
 def exchange(one: Path, other: Path) -> None:

@@ -2,19 +2,17 @@
 
 ``export`` writes id, origin, content, size, mtime_ns, path, metadata (JSON) and vector, with the fingerprint beside them.
 ``take_in`` reads that back, or a file of others: a column ``id``, a column ``vector``, and any typed columns of metadata.
-Nothing is encoded and no picture is copied; memory grows with the ids only.
+Every page has a checksum. Nothing is encoded and no picture is copied; memory grows with the ids only.
 """
 
-import datetime
-import decimal
 import json
-import math
 import re
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import pyarrow as pa
@@ -24,14 +22,16 @@ import pyarrow.parquet as pq
 from model import Failure
 from model import bundle as bundles
 from model.bundle import Bundle, file_digest, sync
-from model.encoder import Encoder
+from model.encoder import Precision
 
 from .. import generation as generations
 from ..catalog import API_ORIGIN, Catalog, Item, Job, NewItem, Put, batched, content_of
+from ..gallery.files import is_url
+from ..gallery.rows import _values, plain
 from ..generation import Generation
 from ..job.keeping import keep_bundle, lay_out
 from ..lifecycle.garbage import sweep
-from ..lifecycle.publish import publish
+from ..lifecycle.publish import Encoding, publish
 from ..lock import only_job
 from ..search.planner import Aim
 
@@ -83,18 +83,30 @@ class TakenIn:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class Encoded:
+    """Vectors that were made elsewhere, as ``publish`` notes them."""
+
+    fingerprint: str
+    dim: int
+    precision: Precision
+    runtime: str = "import"
+
+
 # --- out ---
 
 
 def export(collection: Path, to: Path, advance: Advance = lambda n: None) -> Exported:
     """Write every live item that has a vector of the current generation. Raises ``TransferError`` or ``CatalogError``."""
+    if to.is_dir() or not to.absolute().parent.is_dir():
+        raise TransferError(f"{to} cannot be written. Give a file in a folder that is there with --to.")
     with closing(Catalog(collection)) as catalog:
         if (number := catalog.state().generation) is None:
             raise TransferError(f"{collection} holds nothing yet. Fill it with `lookalike index` first.")
         generation = generations.read(collection, number)
         bundle = bundles.load(collection / "bundles" / generation.fingerprint)
         dim, keys = bundle.manifest.architecture.dim, catalog.live_keys().tolist()
-        draft = to.with_name(f".{to.name}.tmp")
+        draft = to.with_name(f".{to.name}.{uuid4().hex}.tmp")  # two may write the same file at once
         try:
             written = _write(draft, bundle, generation, _rows(catalog, keys, bundle.fingerprint, dim), advance)
             sync(draft)
@@ -127,7 +139,8 @@ def _write(
     )
     written = 0
     # Arrow would keep a file that it opened itself open when the disk is full.
-    with draft.open("wb") as file, pq.ParquetWriter(file, schema, compression="zstd", use_dictionary=["origin"]) as writer:
+    how: dict[str, Any] = {"compression": "zstd", "use_dictionary": ["origin"], "write_page_checksum": True}
+    with draft.open("wb") as file, pq.ParquetWriter(file, schema, **how) as writer:
         for rows in batches:
             writer.write_batch(_batch(rows, schema, dim))
             written += len(rows)
@@ -151,31 +164,34 @@ def take_in(
     file: Path,
     collection: Path,
     bundle: Bundle,
-    encoder: Encoder,
+    encoding: Encoding,
     *,
     origin: str | None = None,
     replace: bool = False,
+    outside: bool = False,
     aim: Aim = Aim(),
     advance: Advance = lambda n: None,
 ) -> TakenIn:
     """Add the items of ``file`` and publish. Items of an export keep their origins; others are of ``origin``, by default the
-    file's path. ``encoder``: of ``bundle``, for what the generation notes of it.
+    file's path. ``encoding``: of ``bundle``, for what the generation notes of it. ``outside``: places of pictures that are
+    absolute or URLs are taken from the file, which is trusted then.
 
     The whole file is checked before anything is taken in. Raises ``TransferError``, ``Busy`` or ``CatalogError``.
     """
-    table = _Table(file, bundle)
-    origins = table.check(origin or str(file.resolve()))
+    table, name = _Table(file, bundle, outside), str(file.resolve())
+    origins = table.check(origin or name)
     place = collection.resolve()
     lay_out(place)
     with only_job(place), closing(Catalog(place, create=True)) as catalog:
         _check_same(catalog, place, bundle)
         sweep(catalog, place)
         keep_bundle(bundle, place)
-        taking = _Taking(catalog, table, place, encoder, replace, aim, advance)
+        taking = _Taking(catalog, table, place, encoding, origin or name, replace, aim, advance)
         if API_ORIGIN in origins:
             taking.as_service()
-        for each in sorted(origins - {API_ORIGIN}) or [origin or str(file.resolve())]:
+        for each in sorted(origins - {API_ORIGIN}) or [name]:
             taking.as_job(each)
+            sweep(catalog, place)
         state = catalog.state()
         taking.report.generation, taking.report.count = state.generation, state.count
     return taking.report
@@ -199,53 +215,54 @@ class _Row:
 class _Table:
     """A file that is read some rows at a time. Raises ``TransferError``, where it can with the number of the row, from 1."""
 
-    def __init__(self, file: Path, bundle: Bundle) -> None:
-        self.name, self.dim, self.made_unit = file, bundle.manifest.architecture.dim, 0
+    def __init__(self, file: Path, bundle: Bundle, outside: bool) -> None:
+        self.name, self.dim, self.outside, self.made_unit = file, bundle.manifest.architecture.dim, outside, 0
         try:
-            self.file = pq.ParquetFile(file)
+            self.file = pq.ParquetFile(file, page_checksum_verification=True)
         except (OSError, pa.ArrowException) as error:
             raise TransferError(f"{file} cannot be read as Parquet ({error}). Give a file of `lookalike export`.") from error
         self.schema: pa.Schema = self.file.schema_arrow
         about = (self.schema.metadata or {}).get(MARK)
         self.own = about is not None
         if about is not None:
-            self._check_about(json.loads(about), bundle)
-        for name in _OWN if self.own else ("id", "vector"):
-            if self.schema.get_all_field_indices(name) == []:
-                raise TransferError(f"{file} has no column named {name}. It needs id and vector at least.")
+            self._check_about(about, bundle)
+        self._check_names(self.schema.names)
         vector = self.schema.field("vector").type
         if not (_is_list(vector) and pa.types.is_floating(vector.value_type)):
             raise TransferError(f"{file}: the column vector is of type {vector}. Make it a list of float32 in each row.")
-        self.fields = [field for field in self.schema if field.name not in ("id", "vector")]
-        if not self.own:
-            for each in self.fields:
-                self._check_type(each.name, each.type)
+        self.columns = [name for name in self.schema.names if name not in ("id", "vector")]
 
-    def _check_about(self, about: dict[str, Any], bundle: Bundle) -> None:
-        if about.get("format") != FORMAT:
-            raise TransferError(f"{self.name} has format {about.get('format')}; this version of Lookalike reads {FORMAT}.")
-        if about["fingerprint"] != bundle.fingerprint:
+    def _check_about(self, mark: bytes, bundle: Bundle) -> None:
+        try:
+            about = json.loads(mark)
+            found, fingerprint, name = about["format"], str(about["fingerprint"]), about["bundle"]
+        except (ValueError, TypeError, KeyError) as error:
+            raise TransferError(f"{self.name} is not as `lookalike export` writes it. Export again.") from error
+        if found != FORMAT:
+            raise TransferError(f"{self.name} has format {found}; this version of Lookalike reads {FORMAT}.")
+        if fingerprint != bundle.fingerprint:
             raise TransferError(
-                f"{self.name} holds vectors of another bundle, {about['bundle']} ({about['fingerprint'][:8]}). Vectors of two "
-                "bundles cannot be compared: index the pictures anew, or give the bundle that made these with --bundle."
+                f"{self.name} holds vectors of another bundle, {name} ({fingerprint[:8]}). Vectors of two bundles cannot be "
+                "compared: index the pictures anew, or give the bundle that made these with --bundle."
             )
 
-    def _check_type(self, name: str, kind: pa.DataType) -> None:
-        inner = kind.value_type if _is_list(kind) else kind
-        tests = ("boolean", "integer", "floating", "decimal", "string", "large_string", "date", "timestamp", "null")
-        if pa.types.is_dictionary(inner):
-            inner = inner.value_type
-        if not any(getattr(pa.types, f"is_{test}")(inner) for test in tests):
+    def _check_names(self, names: list[str]) -> None:
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise TransferError(f"{self.name} has two columns named {twice[0]}. Rename one of them.")
+        for name in _OWN if self.own else ("id", "vector"):
+            if name not in names:
+                raise TransferError(f"{self.name} has no column named {name}. It needs id and vector at least.")
+        if not self.own and {*_OWN} <= {*names}:
             raise TransferError(
-                f"{self.name}: the column {name} is of type {kind}, which is no metadata. Make it text, numbers, true and "
-                "false, times, or lists of these; or leave it out."
+                f"{self.name} has the columns of an export, but another program wrote it and left out which bundle made the "
+                "vectors. Give the file that `lookalike export` wrote, or leave the column content out."
             )
 
     def check(self, origin: str) -> set[str]:
         """Read all of it once. Returns the origins that its rows name."""
         origins = {row.origin for rows in self.rows(origin) for row in rows}
         self.made_unit = 0
-        ids = self.file.read(columns=["id"])["id"]
+        ids = self.file.read(columns=["id"])["id"].cast(pa.string())
         if pc.count_distinct(ids, mode="all").as_py() < len(ids):
             counted = ids.value_counts()
             twice = counted.filter(pc.greater(counted.field(1), 1)).field(0)[0].as_py()
@@ -264,9 +281,9 @@ class _Table:
 
     def _of_batch(self, batch: pa.RecordBatch, start: int, origin: str) -> list[_Row]:
         vectors = self._vectors(batch.column("vector"), start)
-        columns = {each.name: batch.column(each.name).to_pylist() for each in self.fields}
+        columns = {name: self._column(name, batch.column(name)) for name in self.columns}
         rows = []
-        for number, id in enumerate(batch.column("id").cast(pa.string()).to_pylist()):
+        for number, id in enumerate(self._column("id", batch.column("id"), pa.string())):
             if not id:
                 raise TransferError(f"{self.name}, row {start + number}: there is no id. Give each row one.")
             values = {name: values[number] for name, values in columns.items()}
@@ -274,19 +291,41 @@ class _Table:
                 rows.append(self._exported(id, values, vectors[number], start + number))
             else:
                 content = content_of(vectors[number])
-                metadata = {name: _plain(value) for name, value in values.items() if not _is_nothing(value)}
+                metadata = {name: value for name, value in values.items() if value is not None}
                 rows.append(_Row(origin, NewItem(id, content, metadata, 0, 0), vectors[number]))
         return rows
 
+    def _column(self, name: str, column: pa.Array, type: pa.DataType | None = None) -> list[Any]:
+        """As metadata from a list has it, see ``gallery.rows``."""
+        try:
+            return [plain(value) for value in _values(column if type is None else column.cast(type))]
+        except (pa.ArrowException, ValueError, ArithmeticError) as error:
+            raise TransferError(
+                f"{self.name}: the column {name} is of type {column.type}, and cannot be kept ({error}). Make it text, "
+                "numbers, true and false, times, or lists of these; or leave it out."
+            ) from error
+
     def _exported(self, id: str, values: dict[str, Any], vector: np.ndarray, number: int) -> _Row:
-        """A path is made of ids and contents, so what could lead out of a folder is refused."""
-        parts = {*PurePosixPath(id).parts, *PurePosixPath(values["path"]).parts}
-        outside = values["origin"] != API_ORIGIN and ".." in parts
-        if outside or not _CONTENT.fullmatch(values["content"] or ""):
+        metadata = _json(values["metadata"])
+        typed = all(isinstance(values[name], str) for name in ("origin", "content", "path"))
+        typed &= all(isinstance(values[name], int) for name in ("size", "mtime_ns"))
+        if not (typed and values["origin"] and _CONTENT.fullmatch(values["content"]) and isinstance(metadata, dict)):
             raise TransferError(f"{self.name}, row {number}: {id!r} is not as `lookalike export` writes it. Export again.")
-        metadata = json.loads(values["metadata"])
+        if values["origin"] != API_ORIGIN:
+            self._check_place(id, values["path"], number)
         item = NewItem(id, values["content"], metadata, values["size"], values["mtime_ns"], values["path"])
         return _Row(values["origin"], item, vector)
+
+    def _check_place(self, id: str, path: str, number: int) -> None:
+        """The picture is read from its path, or from its id: what could lead out of the gallery's folder is refused."""
+        if ".." in {*PurePosixPath(id).parts, *PurePosixPath(path).parts}:
+            raise TransferError(f"{self.name}, row {number}: {id!r} is not as `lookalike export` writes it. Export again.")
+        place = path or id
+        if not self.outside and (is_url(place) or place.startswith("/")):
+            raise TransferError(
+                f"{self.name}, row {number}: the picture of {id!r} lies at {place}, outside of its gallery's folder. If you "
+                "trust the file, say --outside: pictures are then read from wherever it says."
+            )
 
     def _vectors(self, column: pa.Array, start: int) -> np.ndarray:
         """float32 [N, dim], rows of length 1."""
@@ -315,9 +354,18 @@ class _Taking:
     """Rows into the catalog. The caller holds the job lock."""
 
     def __init__(
-        self, catalog: Catalog, table: _Table, place: Path, encoder: Encoder, replace: bool, aim: Aim, advance: Advance
+        self,
+        catalog: Catalog,
+        table: _Table,
+        place: Path,
+        encoding: Encoding,
+        origin: str,
+        replace: bool,
+        aim: Aim,
+        advance: Advance,
     ) -> None:
-        self.catalog, self.table, self.place, self.encoder = catalog, table, place, encoder
+        self.catalog, self.table, self.place, self.encoding = catalog, table, place, encoding
+        self.origin = origin  # of rows that name none
         self.replace, self.aim, self.advance = replace, aim, advance
         self.report = TakenIn()
 
@@ -325,19 +373,19 @@ class _Taking:
         """What came through the service comes as if it did so again: it is found at once, and no rollback undoes it."""
         for rows in self._of(API_ORIGIN):
             known = self.catalog.look_up([row.item.id for row in rows])
-            chosen = self._chosen(rows, known.items, {})
-            self.catalog.apply([Put(row.item, row.vector) for row in chosen], self.encoder.fingerprint)
+            chosen = self._chosen(rows, known.items, known.graves)
+            self.catalog.apply([Put(row.item, row.vector) for row in chosen], self.encoding.fingerprint)
             self.advance(len(rows))
 
     def as_job(self, origin: str) -> None:
         # Its root is the file itself: nothing lies below it, until a job of the gallery says where its pictures are.
         root = self.catalog.root(origin) or self.table.name.resolve()
-        job = self.catalog.begin(origin, root, self.encoder.fingerprint)
+        job = self.catalog.begin(origin, root, self.encoding.fingerprint)
         for rows in self._of(origin):
             self._stage(job, rows)
             self.advance(len(rows))
         bundle = file_digest(self.place / "bundles" / job.fingerprint / "bundle.json")
-        publish(self.catalog, self.place, job, self.encoder, bundle, self.aim)
+        publish(self.catalog, self.place, job, self.encoding, bundle, self.aim)
 
     def _stage(self, job: Job, rows: list[_Row]) -> None:
         known = self.catalog.look_up([row.item.id for row in rows])
@@ -346,8 +394,8 @@ class _Taking:
         self.catalog.stage(job, known, items=items, vectors={row.item.content: row.vector for row in chosen})
 
     def _of(self, origin: str) -> Iterator[list[_Row]]:
-        """All rows of this origin, those that name none too; each row is counted once, when its turn comes."""
-        for rows in self.table.rows(origin):
+        """All rows of this origin; each row is counted once, when its turn comes."""
+        for rows in self.table.rows(self.origin):
             if chosen := [row for row in rows if row.origin == origin]:
                 self.report.rows += len(chosen)
                 yield chosen
@@ -386,14 +434,9 @@ def _is_list(kind: pa.DataType) -> bool:
     return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
 
 
-def _is_nothing(value: Any) -> bool:
-    return value is None or (isinstance(value, float) and math.isnan(value))
-
-
-def _plain(value: Any) -> Any:
-    """As JSON has it: times as ISO 8601."""
-    if isinstance(value, list):
-        return [_plain(each) for each in value if not _is_nothing(each)]
-    if isinstance(value, datetime.date | datetime.datetime):
-        return value.isoformat()
-    return float(value) if isinstance(value, decimal.Decimal) else value
+def _json(text: Any) -> Any:
+    """None where it is none."""
+    try:
+        return json.loads(text)
+    except (TypeError, ValueError, RecursionError):
+        return None

@@ -1,13 +1,13 @@
 """A collection in, everything that is wrong with it out, each with what to do. Nothing is ever changed.
 
 Every byte is read back and compared with its checksum, the catalog with itself and with the segments; and a sample of pictures
-is encoded again. Memory does not grow with the collection, but for eight bytes an item.
+is encoded again. Memory grows with the keys of items and the names of uploaded pictures.
 """
 
 import hashlib
 import random
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -24,6 +24,7 @@ from model.image import ImageError
 from .. import blobs
 from .. import generation as generations
 from ..catalog import FILE, CatalogError, Item, Upkeep
+from ..catalog.database import read_only
 from ..catalog.schema import FORMAT
 from ..generation import Generation, GenerationError
 from ..search import segment as segments
@@ -91,7 +92,7 @@ def _outline(collection: Path) -> Iterator[Finding]:
     if not path.is_file():
         raise CatalogError(f"{collection} holds no collection: it has no {FILE}. Is its disk mounted?")
     try:
-        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
+        with closing(sqlite3.connect(read_only(path), uri=True)) as connection:
             ((found,),) = connection.execute("SELECT format FROM about").fetchall()
     except (sqlite3.Error, ValueError) as error:
         yield Finding(f"The catalog cannot be read ({error}).", _RESTORE, [str(path)])
@@ -104,25 +105,20 @@ def _outline(collection: Path) -> Iterator[Finding]:
 class _Look:
     def __init__(self, collection: Path, catalog: Upkeep, verdict: Verdict, advance: Advance) -> None:
         self.collection, self.catalog, self.verdict, self.advance = collection, catalog, verdict, advance
+        self.kept: list[Generation] = []  # that can be read, the current one first
 
     def run(self, sample: int, open_encoder: Open | None) -> None:
-        for look in (self._pages, self._rows, self._vectors, self._count):
-            try:
-                self._add(look())
-            except CatalogError as error:  # the page that is damaged was found before; here it is only in the way
-                self._add([Finding(str(error), _RESTORE)] if not self.verdict.findings else [])
-        kept = self._generations()
-        self._files(kept)
-        try:
-            self._add(self._keys())
-            self._add(self._blobs())
-            if sample and open_encoder is not None:
-                self._add(self._sample(kept, sample, open_encoder))
-        except Failure as error:
-            self._add([Finding(str(error), _RESTORE)] if not self.verdict.findings else [])
+        catalog = (self._pages, self._rows, self._vectors, self._count)
+        for look in (*catalog, self._generations, self._segments, self._bundles, self._keys, self._blobs):
+            self._add(look())
+        if sample and open_encoder is not None:
+            self._add(self._sample(sample, open_encoder))
 
-    def _add(self, findings: Iterable[Finding]) -> None:
-        self.verdict.findings += findings
+    def _add(self, findings: Iterator[Finding]) -> None:
+        try:
+            self.verdict.findings += findings
+        except Failure as error:  # a damaged page was found before; here it is only in the way
+            self.verdict.findings += [Finding(str(error), _RESTORE)] if not self.verdict.findings else []
 
     # --- the catalog ---
 
@@ -157,36 +153,45 @@ class _Look:
 
     # --- files ---
 
-    def _generations(self) -> list[Generation]:
-        """Those that can be read, the current one first."""
-        current, kept = self.catalog.state().generation, []
+    def _generations(self) -> Iterator[Finding]:
+        current = self.catalog.state().generation
         for number in sorted(self.catalog.done(), key=lambda number: (number != current, number)):
             if number == current or generations.path(self.collection, number).exists():
                 try:
-                    kept.append(generations.read(self.collection, number))
+                    self.kept.append(generations.read(self.collection, number))
+                    self.verdict.generations.append(number)
                 except GenerationError as error:
-                    self._add([_of(error)])
-        self.verdict.generations = [generation.number for generation in kept]
-        return kept
+                    if not self._was_swept(number):
+                        yield _of(error)
 
-    def _files(self, kept: list[Generation]) -> None:
-        named = {name: generation.number for generation in reversed(kept) for name in generation.segments}
+    def _was_swept(self, number: int) -> bool:
+        """Jobs may go on meanwhile: they remove generations that are past."""
+        return number != self.catalog.state().generation and not generations.path(self.collection, number).exists()
+
+    def _segments(self) -> Iterator[Finding]:
+        named = {name: generation.number for generation in reversed(self.kept) for name in generation.segments}
         for name, number in named.items():
             self.advance(f"segment {name}")
             self.verdict.segments += 1
             try:
                 segments.verify(self.collection / "segments" / name)
             except Failure as error:
+                if self._was_swept(number):
+                    continue
                 needed = number == self.catalog.state().generation
-                self._add([_of(error) if needed else Finding(_of(error).what, _PAST.format(number))])
-        for fingerprint in dict.fromkeys(generation.fingerprint for generation in kept):
+                yield _of(error) if needed else Finding(_of(error).what, _PAST.format(number))
+
+    def _bundles(self) -> Iterator[Finding]:
+        for fingerprint in dict.fromkeys(generation.fingerprint for generation in self.kept):
             self.advance(f"bundle {fingerprint[:8]}")
             self.verdict.bundles += 1
             try:
                 bundles.load(self.collection / "bundles" / fingerprint)
             except BundleError as error:
+                if all(self._was_swept(each.number) for each in self.kept if each.fingerprint == fingerprint):
+                    continue
                 todo = "Run `lookalike index` again with the bundle that it was copied from, or restore the last backup."
-                self._add([Finding(str(error), todo)])
+                yield Finding(str(error), todo)
 
     def _keys(self) -> Iterator[Finding]:
         """Every live item is in a segment of the current generation, came after it, or waits for a vector."""
@@ -220,22 +225,28 @@ class _Look:
                 gone.append(str(path))
             elif file_digest(path) != content:
                 wrong.append(str(path))
-        todo = "Copy these files from a backup's folder blobs, or upload the pictures again."
+        todo = (
+            "Copy these files from a backup's folder blobs, or from that of the collection whose export was imported; or "
+            "upload the pictures again."
+        )
         for what, paths in (("missing", gone), ("damaged", wrong)):
             if paths:
                 yield Finding(f"{len(paths):,} uploaded pictures are {what}.", todo, paths[:_LISTED])
 
     # --- a sample, encoded again ---
 
-    def _sample(self, kept: list[Generation], sample: int, open_encoder: Open) -> Iterator[Finding]:
+    def _sample(self, sample: int, open_encoder: Open) -> Iterator[Finding]:
         self.advance("a sample of pictures")
-        if not kept or kept[0].number != self.catalog.state().generation:
+        if not self.kept or self.kept[0].number != self.catalog.state().generation:
             return
-        generation = kept[0]
+        generation = self.kept[0]
         try:
             encoder = open_encoder(generation, bundles.load(self.collection / "bundles" / generation.fingerprint))
         except BundleError:
             return  # that was found before
+        except Failure as error:
+            yield Finding(f"No picture was encoded again. {error}", "Run again with another --runtime, or with --sample 0.")
+            return
         live = self.catalog.live_keys().tolist()
         chosen = sorted(random.sample(live, min(sample, len(live))))
         items = list(self.catalog.vectors(chosen, generation.fingerprint, encoder.dim))

@@ -1,10 +1,12 @@
 """A backup is whole and of one moment, or it is not there; a restore is the backup, or what was there before."""
 
+import errno
 import os
 import random
 import resource
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -12,14 +14,16 @@ import time
 from pathlib import Path
 
 import pytest
-from miniatures import content
+from miniatures import Shop, content
 
 from index.catalog import FILE, Upkeep
+from index.job.keeping import keep_bundle
 from index.upkeep import backup as backups
 from index.upkeep import replacing
 from index.upkeep.backup import BackupError, backup, restore
 from index.upkeep.replacing import ReplacingError
 from model import Failure
+from model import bundle as bundles
 from model.bundle import file_digest
 
 KILLS = 12
@@ -200,7 +204,159 @@ def test_a_damaged_catalog_does_not_replace_a_good_backup(shop, kept):
 
 def test_an_uploaded_picture_that_is_lost_does_not_prevent_a_backup(shop, kept):
     (shop.collection / "blobs" / content(30)).unlink()
-    assert backup(shop.collection, kept).manifest.missing == [f"blobs/{content(30)}"]
+    assert backup(shop.collection, shop.folder / "other").manifest.missing == [f"blobs/{content(30)}"]
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_the_last_copy_of_an_uploaded_picture_does_not_go_with_the_backup_before(shop, kept, monkeypatch, links):
+    def refusing(*_):
+        raise OSError(95, "Operation not supported")
+
+    if not links:
+        monkeypatch.setattr(os, "link", refusing)
+    (shop.collection / "blobs" / content(30)).unlink()
+    for _ in range(2):
+        assert backup(shop.collection, kept).manifest.missing == [f"blobs/{content(30)}"]
+    restore(kept, shop.folder / "again")
+    assert file_digest(shop.folder / "again" / "blobs" / content(30)) == content(30)
+
+
+def test_what_rotted_in_the_backup_before_is_copied_again(shop, kept):
+    rotten = next(kept.rglob("vectors.f32"))
+    flip(rotten)
+    backup(shop.collection, kept)
+    restore(kept, shop.folder / "again")
+
+
+@pytest.mark.parametrize("place", ["vector", "row"])
+def test_a_bit_of_the_catalog_that_flipped_does_not_replace_a_good_backup(shop, kept, place):
+    """In the middle of a page that is otherwise whole, so SQLite itself sees nothing."""
+    before, connection = files(kept), sqlite3.connect(shop.collection / FILE)
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    ((vector,),) = connection.execute("SELECT vector FROM vectors WHERE rowid = 7").fetchall()
+    connection.close()
+    data = (shop.collection / FILE).read_bytes()
+    row = b"7.png" + str(shop.gallery).encode()
+    flip(
+        shop.collection / FILE,
+        data.index(vector) + 20 if place == "vector" else data.index(row + content(7).encode()) + len(row),
+    )
+    with pytest.raises(BackupError, match=rf"The catalog is damaged \(the {place} of .*The backup before is as it was"):
+        backup(shop.collection, kept)
+    assert files(kept) == before
+
+
+def test_nothing_but_the_backup_before_is_replaced(shop, kept, tmp_path_factory):
+    before = files(kept)
+    other = Shop(tmp_path_factory.mktemp("other"))
+    other.index()
+    with pytest.raises(BackupError, match="is the backup of another collection, "):
+        backup(other.collection, kept)
+    assert files(kept) == before
+    (kept / "notes.txt").write_text("")
+    with pytest.raises(BackupError, match=r"holds notes\.txt, which is no part of a backup"):
+        backup(shop.collection, kept)
+    assert (kept / "notes.txt").exists()
+
+
+def test_what_comes_to_the_place_meanwhile_stays(shop, kept):
+    def coming(done: int, total: int) -> None:
+        (kept / "notes.txt").write_text("")
+
+    shop.fill([50])
+    shop.index()
+    with pytest.raises(BackupError, match=r"holds notes\.txt"):
+        backup(shop.collection, kept, coming)
+    assert (kept / "notes.txt").exists()
+
+
+def test_another_calibration_that_is_published_meanwhile_is_no_damage(shop, kept, monkeypatch):
+    copied, once = backups._copied, []
+
+    def calibrating(source, target, advance):
+        if not once:
+            once.append(source)
+            (shop.bundle.path / "metrics.json").write_text("{}")
+            bundles.seal(shop.bundle.path, shop.bundle.manifest)
+            keep_bundle(bundles.load(shop.bundle.path), shop.collection.resolve())
+        return copied(source, target, advance)
+
+    shutil.rmtree(kept)
+    monkeypatch.setattr(backups, "_copied", calibrating)
+    assert any(path.endswith("metrics.json") for path in backup(shop.collection, kept).manifest.files)
+    restore(kept, shop.folder / "again")
+
+
+@pytest.mark.parametrize("what", ["read", "digest"])
+def test_a_generation_that_is_swept_before_it_is_read(shop, kept, monkeypatch, what):
+    module, name = (backups.generations, "read") if what == "read" else (backups, "file_digest")
+    asked, once = getattr(module, name), []
+
+    def sweeping(*args):
+        path = shop.collection / "generations" / "1.json"
+        if not once and (what == "read" or args[0] == path.resolve()):
+            once.append(1)
+            path.unlink()
+        return asked(*args)
+
+    monkeypatch.setattr(module, name, sweeping)
+    assert backup(shop.collection, kept).manifest.count == 22
+    assert once
+    assert not (kept / "generations" / "1.json").exists()
+
+
+def test_a_collection_that_cannot_be_written_is_copied_too(shop, kept, monkeypatch):
+    """The folder of a root user always can, so the answer of the system is changed."""
+    with_catalog(shop, lambda catalog: catalog.count())
+    connect, uris = sqlite3.connect, []
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != shop.collection and access(path, mode))
+    monkeypatch.setattr(sqlite3, "connect", lambda name, *args, **how: uris.append(str(name)) or connect(name, *args, **how))
+    names = sorted(path.name for path in shop.collection.iterdir())
+    backup(shop.collection, shop.folder / "other")
+    assert sorted(path.name for path in shop.collection.iterdir()) == names
+    assert all("immutable=1" in uri for uri in uris if f"{shop.collection}/" in uri)
+    restore(shop.folder / "other", shop.folder / "again")
+
+
+def test_where_a_disk_is_mounted(shop, kept, monkeypatch):
+    """Nothing can be mounted in a test, so the system's answers are changed."""
+    before = files(shop.collection)
+    with monkeypatch.context() as patch:
+        patch.setattr(os.path, "ismount", lambda path: True)
+        for work in (lambda: backup(shop.collection, kept), lambda: restore(kept, shop.folder / "again")):
+            with pytest.raises(ReplacingError, match=r"Something is mounted at .* Give a folder in it"):
+                work()
+    assert beside(kept, ".*") == []
+
+    def busy(*_):
+        raise OSError(errno.EBUSY, "Device or resource busy")
+
+    monkeypatch.setattr(replacing, "exchange", busy)
+    with pytest.raises(ReplacingError, match="Something is mounted"):
+        restore(kept, shop.collection, replace=True)
+    assert beside(shop.collection, "*before*") == [], "the copy would be taken for the old collection"
+    assert files(shop.collection) == before
+
+
+def test_a_lock_that_another_process_removed_and_made_anew(shop, monkeypatch):
+    place, opened, inside = shop.folder / "place", os.open, []
+
+    def slowly(path, *args, **options):
+        handle = opened(path, *args, **options)
+        if str(path).endswith(".place.draft") and not inside:
+            inside.append(None)
+            with replacing.drafted(place):  # begins and ends between this one's open and its lock
+                pass
+            inside[0] = replacing.drafted(place)
+            (inside[0].__enter__() / "precious").write_text("")
+        return handle
+
+    monkeypatch.setattr(os, "open", slowly)
+    with pytest.raises(ReplacingError, match="Another process is writing"), replacing.drafted(place):
+        pass
+    assert list((shop.folder / ".place.draft").rglob("precious"))
+    inside[0].__exit__(None, None, None)
 
 
 def test_places_that_cannot_be(shop, kept):
@@ -284,6 +440,55 @@ def test_with_replace_the_old_one_is_set_aside_and_what_came_after_is_told(shop,
     assert restored.aside.name.startswith("collection.before-")
 
 
+def test_the_copy_is_on_disk_before_it_has_a_name_of_an_old_collection(shop, kept, monkeypatch):
+    flush, seen, aside = replacing.flush, [], shop.folder / "collection.before"
+    monkeypatch.setattr(replacing, "flush", lambda folder: (seen.append(aside.exists()), flush(folder)))
+    monkeypatch.setattr(backups.replacing, "kept_name", lambda place: aside)
+    draft = shop.folder / ".draft"
+    shutil.copytree(kept, draft)
+    backups._set_aside(draft, shop.collection)
+    assert seen == [False, True]
+
+
+def test_a_collection_that_comes_to_the_place_meanwhile_stays(shop, kept):
+    shutil.rmtree(shop.collection)
+
+    def coming(done: int, total: int) -> None:
+        if not shop.collection.exists():
+            shop.index()
+            with_catalog(shop, lambda catalog: shop.upload(catalog, "acknowledged", 31))
+
+    with pytest.raises(BackupError, match="Something came to"):
+        restore(kept, shop.collection, advance=coming)
+    assert "acknowledged" in shop.found()
+    assert (shop.collection / "blobs" / content(31)).is_file()
+
+
+def test_another_collection_that_is_replaced_is_lost_as_a_whole(shop, kept):
+    late = with_catalog(shop, lambda catalog: shop.upload(catalog, "late", 32).key)
+    shutil.rmtree(shop.collection)
+    shop.index()
+    with_catalog(shop, lambda catalog: shop.upload(catalog, "precious", 31))
+    lost = restore(kept, shop.collection, replace=True).lost
+    assert (lost["items"], lost["changed_ids"], len(lost["jobs"])) == (22, ["precious"], 1)
+    assert with_catalog(shop, lambda catalog: shop.upload(catalog, "another", 33).key) > late
+
+
+def test_a_backup_that_is_replaced_while_it_is_restored(shop, kept, monkeypatch):
+    with_catalog(shop, lambda catalog: shop.upload(catalog, "more", 31))
+    copied, once = backups._copied, []
+
+    def replaced(*args):
+        if not once:
+            once.append(1)
+            backup(shop.collection, kept)
+        return copied(*args)
+
+    monkeypatch.setattr(backups, "_copied", replaced)
+    with pytest.raises(BackupError, match=r"was replaced by a newer backup meanwhile\. Run again\."):
+        restore(kept, shop.folder / "again")
+
+
 def test_no_number_is_given_out_twice(shop, kept):
     shop.fill([40])
     shop.index()
@@ -346,6 +551,18 @@ def test_a_manifest_that_cannot_be_read(shop, kept, said):
 def test_a_folder_that_is_no_backup(shop):
     with pytest.raises(BackupError, match=r"it has no backup\.json"):
         restore(shop.gallery, shop.folder / "again")
+
+
+@pytest.mark.parametrize("name", [".", "catalog.sqlite/x", "./catalog.sqlite", None])
+def test_a_manifest_of_names_that_cannot_be(shop, kept, name):
+    manifest = backups.read(kept)
+    if name is None:
+        del manifest.files[FILE]
+    else:
+        manifest.files[name] = manifest.files[FILE]
+    (kept / "backup.json").write_text(manifest.model_dump_json())
+    with pytest.raises(BackupError, match="is no whole backup"):
+        restore(kept, shop.folder / "again")
 
 
 def test_a_manifest_that_leads_out(shop, kept):

@@ -10,8 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 from miniatures import DIM, CountingEncoder, content, make_bundle, picture
 
+from index import generation as generations
+from index.catalog import Patch
 from index.lock import Busy, only_job
-from index.upkeep.transfer import MARK, TransferError, export, take_in
+from index.upkeep import transfer
+from index.upkeep.transfer import MARK, Encoded, TransferError, export, take_in
+from index.upkeep.verify import verify
 from model import Failure
 from model import bundle as bundles
 
@@ -176,6 +180,87 @@ def test_what_was_deleted_stays_deleted(full):
     assert "5.png" in full.found()
 
 
+def test_a_gallerys_item_that_the_service_took_over_and_deleted_stays_deleted(full):
+    """What was the service's own from the beginning comes back: nothing keeps that it was deleted."""
+    catalog = full.catalog()
+    catalog.apply([Patch("5.png", {"x": 1})], full.bundle.fingerprint)
+    export(full.collection, file(full))
+    catalog.delete("5.png")
+    catalog.delete("mine")
+    catalog.close()
+    taken = into(full)
+    assert (taken.deleted_ids, taken.added) == (["5.png"], 1)
+    assert "5.png" not in full.found()
+    assert "mine" in full.found()
+
+
+def test_items_of_the_service_come_through_no_job(shop):
+    made(shop, ["a", "b"], unit(2))
+    taken = into(shop, origin="api")
+    assert (taken.rows, taken.added, taken.unchanged, taken.count) == (2, 2, 0, 2)
+    catalog = shop.catalog()
+    assert "api" not in {job.origin for job in catalog.done().values()}
+    catalog.close()
+
+
+def test_each_gallery_of_a_file_leaves_no_more_segments_than_a_job(shop):
+    for number in range(6):
+        gallery = shop.folder / f"gallery{number}"
+        gallery.mkdir()
+        for picture_of in range(number * 5, number * 5 + 5):
+            (gallery / f"{picture_of}.png").write_bytes(picture(picture_of))
+        shop.index(gallery)
+    export(shop.collection, file(shop))
+    shop.collection = shop.folder / "again"
+    assert into(shop).count == 30
+    kept = generations.readable(shop.collection)
+    assert len(kept) == 2
+    assert {path.name for path in (shop.collection / "segments").iterdir()} == {name for g in kept for name in g.segments}
+
+
+def test_the_pictures_that_verify_misses_are_with_the_collection_that_was_exported(full):
+    export(full.collection, file(full))
+    old, full.collection = full.collection, full.folder / "again"
+    into(full)
+    (finding,) = verify(full.collection).findings
+    assert "of the collection whose export was imported" in finding.todo
+    (full.collection / "blobs" / content(40)).write_bytes((old / "blobs" / content(40)).read_bytes())
+    assert verify(full.collection).findings == []
+
+
+def test_nothing_of_an_encoder_is_asked_but_what_is_noted(full):
+    export(full.collection, file(full))
+    full.collection = full.folder / "again"
+    taken = take_in(file(full), full.collection, full.bundle, Encoded(full.bundle.fingerprint, DIM, "bf16"))
+    generation = generations.read(full.collection, taken.generation)
+    assert (generation.precision, generation.runtime) == ("bf16", "import")
+
+
+def test_two_exports_to_one_file(full, monkeypatch):
+    batch, once = transfer._batch, []
+
+    def meanwhile(*args):
+        if not once:
+            once.append(1)
+            catalog = full.catalog()
+            for number in range(9):
+                full.upload(catalog, f"n{number}", 40 + number, {"text": "x" * number * 50})
+            catalog.close()
+            assert export(full.collection, file(full)).items == 31
+        return batch(*args)
+
+    monkeypatch.setattr(transfer, "_batch", meanwhile)
+    export(full.collection, file(full))
+    assert pq.read_table(file(full)).num_rows == 22
+    assert [path.name for path in full.folder.glob(".*")] == []
+
+
+def test_where_no_file_can_be(full):
+    for to in (full.folder, full.folder / "none" / "items.parquet"):
+        with pytest.raises(TransferError, match="cannot be written"):
+            export(full.collection, to)
+
+
 def test_an_open_server_sees_it(full):
     made(full, ["a", "b"], unit(2))
     into(full, origin="api")
@@ -208,8 +293,8 @@ def test_bare_vectors_with_typed_columns(shop):
     taken = into(shop)
     assert (taken.added, taken.made_unit, taken.generation) == (3, 0, 1)
     found = shop.found()
-    same = {"day": "2026-01-02", "cost": 1.25, "kind": "k"}
-    assert found["a"].metadata == {"price": 1.5, "stock": 1, "sold": True, "tags": ["x"]} | same
+    same = {"day": "2026-01-02", "cost": "1.25", "kind": "k"}
+    assert found["a"].metadata == {"price": 1.5, "stock": 1, "sold": True, "tags": ["x", None]} | same
     assert found["ä/ö"].metadata == {"stock": 2, "tags": []} | same
     assert found["a"].content.startswith("vector:")
     assert {item.origin for item in found.values()} == {str(file(shop))}
@@ -217,6 +302,23 @@ def test_bare_vectors_with_typed_columns(shop):
     (hit,) = shop.searcher(catalog).search(vectors[1], 1)
     catalog.close()
     assert hit.item.id == "ä/ö"
+
+
+def test_columns_of_other_programs(shop):
+    made(
+        shop,
+        pa.array(["a", "b"]).dictionary_encode(),
+        unit(2),
+        at=pa.array([1, 2], pa.timestamp("ns")),
+        far=pa.array([2**62, 2], pa.timestamp("us")),
+        price=pa.array([float("inf"), 1.0]),
+        hour=pa.array([2, 1], pa.time32("s")),
+    )
+    into(shop)
+    found = shop.found()
+    assert found["a"].metadata == found["a"].metadata | {"at": "1970-01-01 00:00:00.000000001", "hour": "00:00:02.000"}
+    assert "price" not in found["a"].metadata
+    assert found["b"].metadata["price"] == 1.0
 
 
 @pytest.mark.parametrize("type", [pa.float64(), pa.float32(), pa.float16()])
@@ -288,11 +390,94 @@ def test_columns_that_cannot_be(shop):
     with pytest.raises(TransferError, match="the column vector is of type string"):
         into(shop)
     made(shop, ["a"], unit(1), thumb=pa.array([b"x"]))
-    with pytest.raises(TransferError, match="the column thumb is of type binary, which is no metadata"):
+    with pytest.raises(TransferError, match="the column thumb is of type binary, and cannot be kept"):
         into(shop)
 
 
+def test_ids_that_are_no_text(shop):
+    for ids in (pa.array([["a"]]), pa.array([b"\xff"])):
+        made(shop, ids, unit(1))
+        with pytest.raises(TransferError, match="the column id is of type"):
+            into(shop)
+
+
+def test_two_columns_of_one_name(shop):
+    for names in (["id", "id"], ["id", "x", "x"]):
+        columns = [pa.array(["a"])] * len(names)
+        vectors = pa.array([list(map(float, unit(1)[0]))], pa.list_(pa.float32()))
+        pq.write_table(pa.Table.from_arrays([*columns, vectors], [*names, "vector"]), file(shop))
+        with pytest.raises(TransferError, match=rf"has two columns named {names[-1]}\. Rename"):
+            into(shop)
+
+
 # --- what does not fit ---
+
+
+def test_no_bit_of_an_export_can_flip_unseen(full):
+    export(full.collection, file(full))
+    data, whole = file(full).read_bytes(), [row for row in pq.read_table(file(full)).to_pylist()]
+    chance, told = np.random.default_rng(1), 0
+    for place, bit in zip(chance.integers(0, len(data), 150), chance.integers(0, 8, 150), strict=True):
+        flipped = bytearray(data)
+        flipped[place] ^= 1 << bit
+        file(full).write_bytes(flipped)
+        try:
+            table = transfer._Table(file(full), full.bundle, False)
+            table.check("")
+        except TransferError:
+            told += 1
+        else:
+            assert pq.read_table(file(full)).to_pylist() == whole, (place, bit)
+    assert told > 50
+
+
+def test_an_export_that_lost_its_mark(full):
+    export(full.collection, file(full))
+    rewrite(file(full), lambda table: table, keep=False)
+    with pytest.raises(TransferError, match="has the columns of an export, but another program wrote it"):
+        into(full)
+
+
+@pytest.mark.parametrize("mark", [b"1.0", b"x", b"{", b'{"format": 1}', b'{"format": 1, "fingerprint": "abc"}'])
+def test_a_mark_that_cannot_be(full, mark):
+    export(full.collection, file(full))
+    pq.write_table(pq.read_table(file(full)).replace_schema_metadata({MARK: mark}), file(full))
+    with pytest.raises(TransferError, match="is not as `lookalike export` writes it"):
+        into(full)
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("metadata", text) for text in ("{", None, "[1]")] + [(name, None) for name in ("path", "origin", "size", "mtime_ns")]
+    + [("origin", "")],
+)  # fmt: skip
+def test_values_that_an_export_cannot_have(full, column, value):
+    export(full.collection, file(full))
+    values = pq.read_table(file(full))[column].to_pylist()
+    rewrite(file(full), with_column(column, [value, *values[1:]]))
+    with pytest.raises(TransferError, match=r"row 1: .* is not as `lookalike export` writes it"):
+        into(full)
+
+
+def test_sizes_that_are_text(full):
+    export(full.collection, file(full))
+    rewrite(file(full), lambda table: table.set_column(3, "size", table["size"].cast(pa.string())))
+    with pytest.raises(TransferError, match=r"row 1: .* is not as `lookalike export` writes it"):
+        into(full)
+
+
+@pytest.mark.parametrize("column", ["id", "path"])
+@pytest.mark.parametrize("value", ["/etc/passwd", "https://example.com/1.png"])
+def test_places_outside_of_a_gallery_need_trust(full, column, value):
+    export(full.collection, file(full))
+    values = pq.read_table(file(full))[column].to_pylist()
+    rewrite(file(full), with_column(column, [value, *values[1:]]))
+    full.collection = full.folder / "again"
+    with pytest.raises(
+        TransferError, match=r"row 1: .* outside of its gallery's folder\. If you trust the file, say --outside"
+    ):
+        into(full)
+    assert into(full, outside=True).count == 22
 
 
 def test_no_parquet(shop):

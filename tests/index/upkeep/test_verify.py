@@ -1,5 +1,6 @@
 """What is wrong with a collection is found, each harm as itself, with what to do; and what is whole is called so."""
 
+import os
 import re
 import sqlite3
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from index.catalog import FILE, CatalogError
 from index.upkeep import verify as looks
 from index.upkeep.verify import Verdict, verify
 from model.bundle import file_digest
+from model.encoder import RuntimeUnavailable
 
 
 @pytest.fixture
@@ -159,6 +161,19 @@ def a_path(shop) -> None:
     sql(shop, "UPDATE items SET path = 'elsewhere' WHERE key = 3")
 
 
+def header(shop, row: bytes, text: bytes) -> None:
+    """Make bytes of a text of 5 characters: one bit of what the row's header says of it."""
+    sql(shop)
+    data = bytearray((shop.collection / FILE).read_bytes())
+    start = data.index(row)
+    data[data.rindex(bytes([13 + 2 * len(text)]), start - 12, start)] ^= 1
+    (shop.collection / FILE).write_bytes(data)
+
+
+def a_bit_of_a_header(shop) -> None:
+    header(shop, b"7.png" + str(shop.gallery).encode() + content(7).encode(), b"7.png")
+
+
 HARMS: dict[Callable, tuple[str, str]] = {
     a_page: ("Pages of the catalog are damaged", "Restore the last backup"),
     the_header: ("The catalog cannot be read", "Restore the last backup"),
@@ -171,6 +186,7 @@ HARMS: dict[Callable, tuple[str, str]] = {
     a_generation: (r"2\.json cannot be read", "Run `lookalike index` again"),
     a_vector: ("1 vectors in the catalog", "Restore the last backup"),
     a_row: ("1 rows of items", "Restore the last backup"),
+    a_bit_of_a_header: ("1 rows of items", "Restore the last backup"),
     a_path: ("1 rows of items", "Restore the last backup"),
     the_count: ("says that 31 items are live, and 32 are", "Restore the last backup"),
     a_key: ("1 live items are in no segment", "Run `lookalike index` again"),
@@ -249,3 +265,68 @@ def test_a_live_collection_is_no_finding(whole, monkeypatch):
     monkeypatch.setattr(looks.Upkeep, "live_keys", publishing)
     assert look(whole, 0).findings == []
     assert once == [1]
+
+
+def test_a_row_whose_id_became_bytes_is_refused_with_a_sentence(whole):
+    a_bit_of_a_header(whole)
+    catalog = whole.catalog()
+    with pytest.raises(CatalogError, match=r"row of .* is damaged"):
+        catalog.live(catalog.live_keys().tolist())
+    catalog.close()
+
+
+@pytest.mark.parametrize("name", ["jobs", "current", "changes", "vectors", "quarantine", "sqlite_sequence"])
+def test_what_else_is_found_beside_damaged_pages(whole, name):
+    number, size = page(whole, name)
+    with (whole.collection / FILE).open("r+b") as file:
+        file.seek((number - 1) * size)
+        file.write(b"\xff" * size)
+    (first, *_) = look(whole).findings
+    assert (first.what, first.todo) == (
+        "Pages of the catalog are damaged.",
+        "Restore the last backup with `lookalike restore`.",
+    )
+
+
+def test_a_vector_that_became_text(whole):
+    sql(whole, "UPDATE vectors SET vector = 'abc' WHERE rowid = 7")
+    assert "1 vectors in the catalog are not what was written." in [finding.what for finding in look(whole, 0).findings]
+
+
+def test_a_runtime_that_is_not_there_is_no_damage(whole):
+    def refusing(generation, bundle):
+        raise RuntimeUnavailable("The torch runtime needs torch.")
+
+    (finding,) = verify(whole.collection, 3, refusing).findings
+    assert finding.what == "No picture was encoded again. The torch runtime needs torch."
+    assert "--sample 0" in finding.todo
+
+
+def test_a_generation_that_is_swept_meanwhile_is_no_finding(whole):
+    once = []
+
+    def sweeping(what: str) -> None:
+        if what.startswith("segment") and not once:
+            once.append(what)
+            whole.fill(range(60, 90))  # a new base: the old segments go
+            for number in (90, 91):
+                whole.index()
+                whole.fill([number])
+            whole.index()
+
+    assert verify(whole.collection, advance=sweeping).findings == []
+    assert once
+
+
+def test_a_collection_that_cannot_be_written(whole, monkeypatch):
+    """The folder of a root user always can, so the answer of the system is changed."""
+    sql(whole)
+    before = files(whole.collection)
+    names = sorted(path.name for path in whole.collection.iterdir())
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "access", lambda path, mode: False)
+        connect, uris = sqlite3.connect, []
+        patch.setattr(sqlite3, "connect", lambda name, *args, **options: uris.append(name) or connect(name, *args, **options))
+        assert look(whole).findings == []
+    assert all("immutable=1" in str(uri) for uri in uris)
+    assert (files(whole.collection), sorted(path.name for path in whole.collection.iterdir())) == (before, names)
