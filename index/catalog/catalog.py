@@ -7,7 +7,6 @@ own changes are those of job 0, which is always published. A job that dies needs
 """
 
 import time
-import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -18,7 +17,24 @@ from sqlalchemy.dialects.sqlite import insert
 from . import queries
 from .database import Database
 from .queries import AT_ONCE, FAILED, LOOKUP, PUBLISHED, ROLLED_BACK, RUNNING, batched
-from .records import BARE, Change, Delete, Done, Edit, Fault, Item, Job, Known, NewItem, Put, Refused, State, item_of, row_of
+from .records import (
+    BARE,
+    Change,
+    Delete,
+    Done,
+    Edit,
+    Fault,
+    Item,
+    Job,
+    Known,
+    NewItem,
+    Put,
+    Refused,
+    State,
+    is_whole_vector,
+    item_of,
+    row_of,
+)
 from .schema import API, CatalogError
 from .schema import changes as _changes
 from .schema import current as _current
@@ -103,7 +119,7 @@ class Catalog(Database):
             with self.reading() as rows:
                 batch = rows.execute(found.where(_items.c.key.in_(some)).order_by(_items.c.key)).all()
             for row in batch:
-                if zlib.crc32(row.vector) != row.vector_checksum or len(row.vector) != 4 * dim:
+                if not is_whole_vector(row.vector, row.vector_checksum) or len(row.vector) != 4 * dim:
                     raise CatalogError(
                         f"{self.path}: the vector of {row.id!r} is damaged. Restore the collection or index anew."
                     )

@@ -100,7 +100,7 @@ def _parquet(path: Path, name: str) -> Rows:
             _check_names(name, file.schema_arrow.names)
             line = 0
             for portion in file.iter_batches(_PORTION):
-                columns = {column: _values(portion.column(place)) for place, column in enumerate(portion.schema.names)}
+                columns = {column: as_python(portion.column(place)) for place, column in enumerate(portion.schema.names)}
                 for place in range(portion.num_rows):
                     line += 1
                     yield line, {column: values[place] for column, values in columns.items()}
@@ -108,7 +108,7 @@ def _parquet(path: Path, name: str) -> Rows:
         raise GalleryError(f"{name} cannot be read as Parquet ({error}). Write it again.") from error
 
 
-def _values(column: pa.Array) -> list[Any]:
+def as_python(column: pa.Array) -> list[Any]:
     """Python has no type for every time that Arrow has, so these become text at once."""
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()

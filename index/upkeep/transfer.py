@@ -27,7 +27,7 @@ from model.encoder import Precision
 from .. import generation as generations
 from ..catalog import API_ORIGIN, Catalog, Item, Job, NewItem, Put, batched, content_of
 from ..gallery.files import is_url
-from ..gallery.rows import _values, plain
+from ..gallery.rows import as_python, plain
 from ..generation import Generation
 from ..job.keeping import keep_bundle, lay_out
 from ..lifecycle.garbage import sweep
@@ -298,7 +298,7 @@ class _Table:
     def _column(self, name: str, column: pa.Array, type: pa.DataType | None = None) -> list[Any]:
         """As metadata from a list has it, see ``gallery.rows``."""
         try:
-            return [plain(value) for value in _values(column if type is None else column.cast(type))]
+            return [plain(value) for value in as_python(column if type is None else column.cast(type))]
         except (pa.ArrowException, ValueError, ArithmeticError) as error:
             raise TransferError(
                 f"{self.name}: the column {name} is of type {column.type}, and cannot be kept ({error}). Make it text, "
