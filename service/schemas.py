@@ -56,7 +56,7 @@ class SearchOptions(BaseModel):
 
     @property
     def effort(self) -> int | None:
-        """As ``index.searcher`` takes it."""
+        """As ``index.search.searcher`` takes it."""
         return 0 if self.exact else self.ef
 
 

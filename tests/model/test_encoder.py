@@ -144,7 +144,7 @@ import sys
 sys.modules.update(dict.fromkeys(("torch", "timm", "torchvision")))  # importing any of them fails
 
 import numpy as np
-import lookalike.cli, index.job, index.searcher, model.metrics, service.app
+import lookalike.cli, index.job, index.search.searcher, model.metrics, service.app
 from pathlib import Path
 from model.bundle import load
 from model.encoder import RuntimeUnavailable, open_encoder
