@@ -133,7 +133,7 @@ def test_a_job_that_is_interrupted_says_so_and_the_next_one_goes_on(run, given, 
             assert process.poll() is None
         process.send_signal(signal.SIGINT)
         told = process.communicate()[1]
-    assert process.returncode == 130
+    assert process.returncode == 130, told
     assert "Stopped. Run the same command again to go on." in told and "Traceback" not in told
     encoded = kept(collection)
     report = json.loads(run(*typed).stdout)
