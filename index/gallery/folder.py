@@ -23,6 +23,8 @@ _NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,14})(\.[0-9]{1,15})?")  # what 64 bits 
 class Folder:
     """A folder of this machine; ``name`` and ``root`` are its canonical path."""
 
+    far = False
+
     def __init__(self, path: Path) -> None:
         self.name = self.root = str(path.resolve())
 

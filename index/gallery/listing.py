@@ -41,7 +41,7 @@ class _Line:
 
 
 class Listing:
-    """``name`` is the list's own canonical path or URL, ``root`` its folder."""
+    """``name`` is the list's own canonical path or URL, ``root`` its folder; ``far``: some of its pictures lie at URLs."""
 
     def __init__(self, place: str) -> None:
         if files.is_url(place):
@@ -54,6 +54,7 @@ class Listing:
             self._file = Path(place).parent.resolve() / Path(place).name
             self.name = str(self._file)
         self.root = self.name.rpartition("/")[0] or "/"
+        self.far = files.is_url(self.name)
         self._was = self._state()
         self._read = rows.reader(self._file, self.name)
         self._count, self._suspects = self._check()
@@ -92,6 +93,7 @@ class Listing:
         hashes = array("Q")
         for number, row in self._read():
             hashes.append(stamp(self._id(number, row)))
+            self.far = self.far or files.is_url(str(row.get("path")))
         ordered = np.sort(np.frombuffer(hashes, np.uint64)) if hashes else np.empty(0, np.uint64)
         return len(ordered), set(ordered[1:][ordered[1:] == ordered[:-1]].tolist())
 

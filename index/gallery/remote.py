@@ -15,6 +15,8 @@ from .folder import LABELS, labels
 class RemoteFolder:
     """``name`` and ``root`` are the URL, without its last slash. One folder's names are in memory at a time."""
 
+    far = True
+
     def __init__(self, url: str) -> None:
         self._system, self._path, self.name = files.named(url)
         self.root = self.name

@@ -9,15 +9,16 @@ import time
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
+from model import Failure
 from model import bundle as bundles
 from model.bundle import Bundle
 from model.encoder import Encoder
@@ -38,6 +39,8 @@ from .keeping import keep_bundle, lay_out, place_of
 from .reading import Reader, Reading
 from .report import JobError as JobError
 from .report import Report as Report
+
+T = TypeVar("T")
 
 BATCH = 128  # files that are read for one commit
 _NAMED = 3  # unreadable files that an error names
@@ -72,6 +75,18 @@ class _Batch:
     @property
     def work(self) -> int:
         return len(self.faults) + len(self.reading) + len(self.renewed)
+
+
+@dataclass(frozen=True)
+class _Encoding:
+    """A batch that was read: what becomes of its files, and the vectors of ``contents``, float32 [N, D], on their way."""
+
+    batch: _Batch
+    items: list[NewItem]
+    touched: list[tuple[int, int, int]]
+    faults: list[Fault]
+    contents: list[str]
+    vectors: Future[np.ndarray] | None
 
 
 def run(
@@ -127,9 +142,11 @@ class _Run:
         self.seen = array("q")  # keys whose files are still there
         self.lacking: set[int] = set()  # keys of items that got no vector, and are not asked for twice
         self.failures = 0  # files, and items of folders, that could not be read
-        self.versions = self.replacing = 0  # versions of items that were staged, and how many of them take others' places
+        self.versions = self.replacing = self.staged = 0  # versions of items; how many take others' places, and are staged
         self.working = 0.0  # seconds that went by with reading and encoding
         self.reader = Reader(catalog, collection, gallery, encoder)
+        self.encoding = ThreadPoolExecutor(1)  # while a batch is encoded, the one before it is committed
+        self.on_the_way: set[str] = set()  # contents that are encoded, and not committed yet
 
     def run(self) -> Report:
         began = time.perf_counter()
@@ -141,6 +158,7 @@ class _Run:
         finally:
             self.report.seconds = round(time.perf_counter() - began, 3)
             self.reader.close()
+            self.encoding.shutdown(cancel_futures=True)
         return self.report
 
     def _bring_in_line(self) -> None:
@@ -149,8 +167,8 @@ class _Run:
         if before is None or before.fingerprint != self.job.fingerprint:
             leave_behind(self.catalog, self.job, self.asked.drop_vector_only)
         self._look_for_room(before)
-        for batch in _one_ahead(self._batches()):
-            self._commit(batch)
+        for encoding in _one_ahead(map(self._encode, _one_ahead(self._batches()))):
+            self._commit(encoding)
         self._remove_unseen()
         self._encode_pending(published=False)
         self._check_pending(before)
@@ -202,28 +220,45 @@ class _Run:
 
     # --- commit ---
 
-    def _commit(self, batch: _Batch) -> None:
-        self.report.found += batch.files
-        if batch.work:
-            began = time.perf_counter()
-            self._stage(batch)
-            self.working += time.perf_counter() - began
-        self.advance(batch.files)
-
-    def _stage(self, batch: _Batch) -> None:
+    def _encode(self, batch: _Batch) -> _Encoding:
+        """Begin to encode what was read."""
+        if not batch.work:
+            return _Encoding(batch, [], [], [], [], None)
+        began = time.perf_counter()
         results = [future.result() for future in batch.reading]
         readings = batch.renewed + [result for result in results if isinstance(result, Reading)]
         faults = batch.faults + [result for result in results if isinstance(result, Fault)]
-        items, touched = self._diff(readings, batch.known)
-        pixels = {reading.content: reading.pixels for reading in readings if reading.pixels is not None}
-        self.replacing += sum(item.replaces is not None for item in items)
-        self.room.check(self.room.needed(len(pixels), len(items), staged=self.versions, replacing=self.replacing))
-        self.versions += len(items)
-        vectors = self._encode(pixels)
-        self.catalog.stage(self.job, batch.known, items=items, vectors=vectors, touched=touched, faults=faults)
         for fault in faults:
             self._keep_last_good(fault, batch.known)
         self._check_failures()
+        items, touched = self._diff(readings, batch.known)
+        pixels = {reading.content: reading.pixels for reading in readings if reading.pixels is not None}
+        self.versions += len(items)
+        self.replacing += sum(item.replaces is not None for item in items)
+        coming = len(pixels) + len(self.on_the_way), self.versions - self.staged
+        self.room.check(self.room.needed(*coming, staged=self.staged, replacing=self.replacing))
+        contents = self._lacking(pixels)
+        self.on_the_way.update(contents)
+        images = [pixels[content] for content in contents]
+        vectors = self.encoding.submit(lambda: self.encoder.encode(np.stack(images))) if images else None
+        self.working += time.perf_counter() - began
+        return _Encoding(batch, items, touched, faults, contents, vectors)
+
+    def _commit(self, encoding: _Encoding) -> None:
+        self.report.found += encoding.batch.files
+        if encoding.batch.work:
+            began = time.perf_counter()
+            vectors: Iterable[np.ndarray] = () if encoding.vectors is None else encoding.vectors.result()
+            self._stage(encoding, dict(zip(encoding.contents, vectors, strict=True)))
+            self.working += time.perf_counter() - began
+        self.advance(encoding.batch.files)
+
+    def _stage(self, encoding: _Encoding, vectors: dict[str, np.ndarray]) -> None:
+        self.report.encoded += len(vectors)
+        items, known = encoding.items, encoding.batch.known
+        self.catalog.stage(self.job, known, items=items, vectors=vectors, touched=encoding.touched, faults=encoding.faults)
+        self.staged += len(items)
+        self.on_the_way.difference_update(vectors)
 
     def _diff(self, readings: list[Reading], known: Known) -> tuple[list[NewItem], list[tuple[int, int, int]]]:
         """Versions to add; and key, size and mtime of files that only look different."""
@@ -259,14 +294,9 @@ class _Run:
                 "Mend them, or allow more. Nothing was published; what was encoded is kept."
             )
 
-    def _encode(self, pixels: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Vectors of those contents that still have none: a twin in an earlier batch may have been quicker."""
-        contents = sorted(self.catalog.without_vector(pixels, self.job.fingerprint))
-        if not contents:
-            return {}
-        vectors = self.encoder.encode(np.stack([pixels[content] for content in contents]))
-        self.report.encoded += len(contents)
-        return dict(zip(contents, vectors, strict=True))
+    def _lacking(self, contents: Iterable[str]) -> list[str]:
+        """Those that still have no vector: a twin in an earlier batch may have been quicker."""
+        return sorted(self.catalog.without_vector(contents, self.job.fingerprint) - self.on_the_way)
 
     def _remove_unseen(self) -> None:
         live = self.catalog.live_keys(origin=self.job.origin)
@@ -291,7 +321,11 @@ class _Run:
         for items in batched((item for item in pending if item.key not in self.lacking), BATCH):
             began = time.perf_counter()
             found = zip(items, self.reader.pixels(items), strict=True)
-            vectors = self._encode({item.content: pixels for item, pixels in found if pixels is not None})
+            pixels = {item.content: each for item, each in found if each is not None}
+            contents = self._lacking(pixels)
+            images = [pixels[content] for content in contents]
+            vectors = dict(zip(contents, self.encoder.encode(np.stack(images)), strict=True)) if images else {}
+            self.report.encoded += len(vectors)
             lacking = self.catalog.without_vector({item.content for item in items}, self.job.fingerprint) - set(vectors)
             done = [item for item in items if item.content not in lacking]
             self.catalog.add_pending(self.job.fingerprint, done if published else [], vectors)
@@ -345,11 +379,16 @@ def _as_read(item: Item, reading: Reading) -> bool:
     return (item.content, item.metadata, item.path) == (reading.content, entry.metadata, entry.path)
 
 
-def _one_ahead(batches: Iterable[_Batch]) -> Iterator[_Batch]:
-    """Hand out each batch after the next one was begun: files are read while the one before is encoded."""
-    ahead: deque[_Batch] = deque()
-    for batch in batches:
-        ahead.append(batch)
-        if len(ahead) > 1:
-            yield ahead.popleft()
+def _one_ahead(begun: Iterable[T]) -> Iterator[T]:
+    """Hand out each after the next one was begun: files are read while those before are encoded, and these while those before
+    them are committed. Where no further one can be begun, what was is handed out first: what was encoded is kept."""
+    ahead: deque[T] = deque()
+    try:
+        for each in begun:
+            ahead.append(each)
+            if len(ahead) > 1:
+                yield ahead.popleft()
+    except Failure:
+        yield from ahead
+        raise
     yield from ahead
