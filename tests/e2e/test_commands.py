@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -128,7 +129,10 @@ def test_a_job_that_is_interrupted_says_so_and_the_next_one_goes_on(run, given, 
         colours = np.random.default_rng(number).integers(0, 256, (8, 8, 3), np.uint8)
         Image.fromarray(colours).save(gallery / f"{number}.png")
     typed = ("index", str(gallery), *given[2:], "--json")
-    with subprocess.Popen([sys.executable, "-m", "lookalike", *typed], stderr=subprocess.PIPE, text=True) as process:
+    command = [sys.executable, "-m", "lookalike", *typed]
+    # What a shell began in the background passes on that it ignores this signal.
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=heard) as process:
         while kept(collection) == 0:
             assert process.poll() is None
         process.send_signal(signal.SIGINT)

@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -1062,3 +1063,36 @@ def test_a_bundle_of_the_same_vectors_but_another_calibration_is_taken_up_and_en
     assert "calibration.json" in copy.manifest.files
     assert set(shop.found()) == {f"{number}.png" for number in range(5)}
     assert shop.index().generation == report.generation
+
+
+# --- at once ---
+
+
+def test_a_batch_is_committed_while_the_next_one_is_encoded(shop, monkeypatch):
+    monkeypatch.setattr(jobs, "BATCH", 10)
+    shop.fill(range(30))
+    begun, calls = [threading.Event() for _ in range(4)], []
+    encode, stage = shop.encoder.encode, Catalog.stage
+
+    def encoding(images):
+        begun[len(calls)].set()
+        calls.append(len(images))
+        return encode(images)
+
+    def staging(self, *given, **told):
+        assert begun[min(len(calls), 2)].wait(30), "the next batch is encoded before this one is committed"
+        stage(self, *given, **told)
+
+    monkeypatch.setattr(shop.encoder, "encode", encoding)
+    monkeypatch.setattr(Catalog, "stage", staging)
+    report = shop.index()
+    assert (report.encoded, report.count, calls) == (30, 30, [10, 10, 10])
+
+
+def test_twins_of_what_is_on_the_way_are_not_encoded(shop, monkeypatch):
+    monkeypatch.setattr(jobs, "BATCH", 5)
+    for number in range(20):
+        write(shop.gallery / f"{number:02d}.png", number % 4)
+    report = shop.index()
+    assert (report.encoded, report.count, shop.encoder.encoded) == (4, 20, 4)
+    assert len(shop.found()) == 20
