@@ -40,7 +40,9 @@ class Database:
             raise CatalogError(_EMPTY.format(directory))
         directory.mkdir(parents=True, exist_ok=True)
         self.writable = os.access(directory, os.W_OK)
-        url = _url(self.path, create) if self.writable else _snapshot(self.path)
+        # Who does not create it must not: a file that was taken away would be replaced by an empty one.
+        how = {"mode": "rwc" if create else "rw"} if self.writable else _reading(self.path)
+        url = sa.URL.create("sqlite", database=_file(self.path), query={**how, "uri": "true"})
         self._engine = sa.create_engine(url, pool_size=16, max_overflow=48)
         sa.event.listen(self._engine, "connect", _configure if self.writable else _manually)
         try:
@@ -123,19 +125,13 @@ class Database:
         )
 
 
-def _url(path: Path, create: bool) -> sa.URL:
-    """Who does not create it must not: a file that was taken away would be replaced by an empty one."""
-    query = {"mode": "rwc" if create else "rw", "uri": "true"}
-    return sa.URL.create("sqlite", database=f"file:{quote(str(path))}", query=query)
-
-
-def _snapshot(path: Path) -> sa.URL:
-    return sa.URL.create("sqlite", database=f"file:{quote(str(path))}", query={**_reading(path), "uri": "true"})
-
-
 def read_only(path: Path) -> str:
     """What ``sqlite3.connect`` takes as a URI, for who reads only: also in a folder that cannot be written."""
-    return f"file:{quote(str(path))}?{urlencode(_reading(path))}"
+    return f"{_file(path)}?{urlencode(_reading(path))}"
+
+
+def _file(path: Path) -> str:
+    return f"file:{quote(str(path))}"
 
 
 def _reading(path: Path) -> dict[str, str]:
