@@ -23,7 +23,7 @@ from index import catalog as catalogs
 from index import generation as generations
 from index.catalog import API_ORIGIN, FILE, Catalog, CatalogError, Item
 from index.generation import Generation
-from index.job import job, judge
+from index.job import Report, job, judge
 from index.search import segment as segments
 from index.search.searcher import Searcher
 from index.upkeep import backup
@@ -67,7 +67,7 @@ class Shop(miniatures.Shop):
         made = folder / "bundle"
         self.use(bundles.load(made) if made.exists() else miniatures.make_bundle(made))
 
-    def index(self, gallery: Path | None = None, **options: Any) -> job.Report:
+    def index(self, gallery: Path | None = None, **options: Any) -> Report:
         job.BATCH = _FILES_A_COMMIT  # so that a few files are several commits
         judge.PICTURES = 0  # a verdict on a new bundle would encode some once more
         return super().index(gallery, origin=GALLERY, **options)

@@ -37,8 +37,7 @@ from .diff import Fate
 from .judge import LABEL, judge
 from .keeping import keep_bundle, lay_out, place_of
 from .reading import Reader, Reading
-from .report import JobError as JobError
-from .report import Report as Report
+from .report import JobError, Report
 
 T = TypeVar("T")
 
@@ -237,12 +236,12 @@ class _Run:
         self.replacing += sum(item.replaces is not None for item in items)
         coming = len(pixels) + len(self.on_the_way), self.versions - self.staged
         self.room.check(self.room.needed(*coming, staged=self.staged, replacing=self.replacing))
-        contents = self._lacking(pixels)
-        self.on_the_way.update(contents)
-        images = [pixels[content] for content in contents]
+        lacking = self._lacking(pixels)
+        self.on_the_way.update(lacking)
+        images = list(lacking.values())
         vectors = self.encoding.submit(lambda: self.encoder.encode(np.stack(images))) if images else None
         self.working += time.perf_counter() - began
-        return _Encoding(batch, items, touched, faults, contents, vectors)
+        return _Encoding(batch, items, touched, faults, list(lacking), vectors)
 
     def _commit(self, encoding: _Encoding) -> None:
         self.report.found += encoding.batch.files
@@ -294,9 +293,10 @@ class _Run:
                 "Mend them, or allow more. Nothing was published; what was encoded is kept."
             )
 
-    def _lacking(self, contents: Iterable[str]) -> list[str]:
-        """Those that still have no vector: a twin in an earlier batch may have been quicker."""
-        return sorted(self.catalog.without_vector(contents, self.job.fingerprint) - self.on_the_way)
+    def _lacking(self, pixels: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Those of the contents that still have no vector, in order: a twin in an earlier batch may have been quicker."""
+        contents = self.catalog.without_vector(pixels, self.job.fingerprint) - self.on_the_way
+        return {content: pixels[content] for content in sorted(contents)}
 
     def _remove_unseen(self) -> None:
         live = self.catalog.live_keys(origin=self.job.origin)
@@ -321,10 +321,8 @@ class _Run:
         for items in batched((item for item in pending if item.key not in self.lacking), BATCH):
             began = time.perf_counter()
             found = zip(items, self.reader.pixels(items), strict=True)
-            pixels = {item.content: each for item, each in found if each is not None}
-            contents = self._lacking(pixels)
-            images = [pixels[content] for content in contents]
-            vectors = dict(zip(contents, self.encoder.encode(np.stack(images)), strict=True)) if images else {}
+            pixels = self._lacking({item.content: each for item, each in found if each is not None})
+            vectors = dict(zip(pixels, self.encoder.encode(np.stack(list(pixels.values()))), strict=True)) if pixels else {}
             self.report.encoded += len(vectors)
             lacking = self.catalog.without_vector({item.content for item in items}, self.job.fingerprint) - set(vectors)
             done = [item for item in items if item.content not in lacking]

@@ -12,7 +12,7 @@ from safetensors.numpy import save_file
 
 from index import blobs
 from index.catalog import Catalog, Item, NewItem, Upkeep
-from index.job import job
+from index.job import Report, job
 from index.search.searcher import Searcher
 from model import bundle as bundles
 from model.bundle import Architecture, Bundle, Manifest
@@ -98,7 +98,7 @@ class Shop:
         for number in numbers:
             write(self.gallery / folder / f"{number}.png", number)
 
-    def index(self, gallery: Path | None = None, **options) -> job.Report:
+    def index(self, gallery: Path | None = None, **options) -> Report:
         return job.run(gallery or self.gallery, self.bundle, self.encoder, self.collection, **options)
 
     def catalog(self) -> Upkeep:
