@@ -210,9 +210,8 @@ def _search_for(
                 number = (number + 1) % len(large.asked)
                 current, before = searcher(), resource.getrusage(resource.RUSAGE_THREAD)
                 took, hits = _timed(lambda: current.search(large.asked[number], K, effort=effort))  # noqa: B023
-                scores = np.array(
-                    [hit.score for hit in hits], np.float32
-                )  # a million lists are a second's work for Python's collector
+                # An array: a million lists are a second's work for Python's collector.
+                scores = np.array([hit.score for hit in hits], np.float32)
                 log.done.append((time.perf_counter(), took, current.generation.number, number, scores))
                 if took > _SLOW:
                     log.slow.append(_used(took, before, resource.getrusage(resource.RUSAGE_THREAD)))

@@ -30,8 +30,8 @@ Gallery = Folder | RemoteFolder | Listing
 
 
 def open(given: str | os.PathLike[str]) -> Gallery:
-    """Its ``name`` is the canonical path or URL; its paths lie below its ``root``; ``far``: to read it is to
-    wait for a network. Raises ``GalleryError``."""
+    """Its ``name`` is the canonical path or URL; its paths lie below its ``root``; ``far``: to read it
+    is to wait for a network. Raises ``GalleryError``."""
     place = files.local(os.fspath(given))
     if files.is_url(place):
         _check_secrets(place)

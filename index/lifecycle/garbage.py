@@ -63,9 +63,9 @@ def collect(catalog: Upkeep, collection: Path, keep: int = KEPT, *, dry_run: boo
     ``dry_run``, only say what would be. Raises ``Busy``, or ``GenerationError`` where the current one cannot be read.
     """
     with only_job(collection):
-        current = catalog.done().get(catalog.state().generation or 0)
-        if keep == 1 and not dry_run and current is not None:  # of the one before, nothing is left then
-            catalog.until_followed(current.finished)
+        if keep == 1 and not dry_run:  # of the one before, nothing is left then
+            current = catalog.done().get(catalog.state().generation or 0)
+            catalog.until_followed(0.0 if current is None else current.finished)
         return _Collection(catalog, collection, keep, dry_run).run()
 
 
