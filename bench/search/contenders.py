@@ -13,7 +13,8 @@ import faiss
 import numpy as np
 
 from index.search import approximate, columns, planner
-from index.search.approximate import CONSTRUCTION, K
+from index.search.approximate import K
+from index.search.graph import CONSTRUCTION
 from index.search.planner import Aim
 from index.search.segment import Segment
 
@@ -26,7 +27,8 @@ Search = Callable[..., np.ndarray]  # query and effort → rows
 
 @dataclass
 class Contender:
-    """``keeps``: whether its file holds the vectors themselves too."""
+    """``build`` writes a file, or several into a folder of that name; ``keeps``: whether these hold the vectors themselves
+    too."""
 
     name: str
     build: Callable[[np.ndarray, Path], None]
@@ -39,7 +41,7 @@ class Contender:
     times: dict[str, list[list[float]]] = field(default_factory=dict)  # ratios to exact search: turns, efforts
 
     def built(self, vectors: np.ndarray, folder: Path) -> Path:
-        """Its file, made where it is not there yet; known then: ``seconds`` of a core, ``bytes`` beside the vectors."""
+        """Where it lies, made where it is not there yet; known then: ``seconds`` of a core, ``bytes`` beside the vectors."""
         file = folder / "".join(sign if sign.isalnum() else "-" for sign in self.name)
         took = file.with_suffix(".seconds")
         if not took.exists():
@@ -49,7 +51,8 @@ class Contender:
             draft.rename(file)
             took.write_text(f"{time.process_time() - began:.1f}")
         self.seconds = float(took.read_text())
-        self.bytes = file.stat().st_size - (vectors.nbytes if self.keeps else 0)
+        files = file.iterdir() if file.is_dir() else [file]
+        self.bytes = sum(each.stat().st_size for each in files) - (vectors.nbytes if self.keeps else 0)
         return file
 
     def at(self, kind: str, target: float) -> tuple[int, float] | None:
@@ -80,14 +83,15 @@ def contenders(count: int, dim: int) -> Iterator[Contender]:
 
 
 def _build_ours(plan: planner.Plan) -> Callable[[np.ndarray, Path], None]:
-    def build(vectors: np.ndarray, file: Path) -> None:
-        faiss.write_index(approximate.build(vectors, plan), str(file))
+    def build(vectors: np.ndarray, folder: Path) -> None:
+        folder.mkdir(exist_ok=True)
+        approximate.write(folder, approximate.build(vectors, plan))
 
     return build
 
 
-def _open_ours(vectors: np.ndarray, file: Path) -> Search:
-    index = approximate.open(file, vectors, 1)
+def _open_ours(vectors: np.ndarray, folder: Path) -> Search:
+    index = approximate.open(folder, vectors, 1)
     segment = Segment(np.arange(len(vectors)), vectors, lambda: columns.from_metadata([]), "", index)
     return lambda query, effort: segment.search(query, K, effort=effort)[0]
 

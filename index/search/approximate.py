@@ -1,5 +1,7 @@
 """Vectors and a plan in, a faiss index and what it is worth out; a query in, what is near it out, with exact scores.
 
+How a graph lies on disk is said in ``graph``; of cells, ``index.faiss`` is all.
+
 What it is worth is measured: recall of the first ten hits against exact search, for two kinds of queries. ``like``: vectors of
 the collection itself; ``unlike``: directions between two of them, where little lies, which are as hard as pictures of another
 sort. The effort is the least at which both keep the recall that was asked for, beyond the error of the measurement.
@@ -13,15 +15,16 @@ import faiss
 import numpy as np
 from pydantic import BaseModel
 
-from . import exact, locality
+from model.bundle import sync
+
+from . import exact, graph
 from .columns import Rows
 from .cores import CORES
 from .planner import FLAT, Aim, Plan, plan
 
 K = 10  # hits that recall is measured on
-CONSTRUCTION = 200  # effort of building a graph: with half of it, searches of the same recall take a quarter longer
 _QUERIES = 1_000  # of each kind
-_BLOCK = 50_000  # vectors that are added at a time
+_BLOCK = 50_000  # vectors that are added to cells at a time
 _LEARNT = 64  # vectors a cell that it is learnt from
 _TOWARDS = 0.7  # of another vector: found on emoji and icons, to be as hard as stamps (docs/benchmarks.md)
 _KEPT = 1_000  # efforts whose parameters are kept
@@ -73,6 +76,7 @@ class Approximate:
         self._vectors, whole = vectors, exact.view(vectors)
         # Candidates and their scores in one call: the way through Python would take a third of the time.
         self._scored: Any = faiss.IndexRefine(index, whole)
+        self._nothing = np.zeros(vectors.shape[1], np.float32)
         self._parameters: dict[tuple[int, int, int], Any] = {}
 
     def nearest(self, query: np.ndarray, k: int, effort: int, rows: Rows | None = None) -> exact.Found:
@@ -101,14 +105,23 @@ class Approximate:
         """The nearest ``k`` of ``wanted`` that the index finds."""
         k, wanted = min(k, len(self._vectors)), min(wanted, len(self._vectors))
         scores, rows = np.empty(k, np.float32), np.empty(k, np.int64)
-        pointers = faiss.swig_ptr(query), faiss.swig_ptr(scores), faiss.swig_ptr(rows)
+        scale = self._scale(query)
+        asked = query * scale
+        pointers = faiss.swig_ptr(asked), faiss.swig_ptr(scores), faiss.swig_ptr(rows)
         parameters = self._of(k, wanted, effort)
         with CORES.some():
             faiss.omp_set_num_threads(1)
             # What ``index.search`` calls in the end; its way there takes as long as the search.
             self._scored.search_c(1, pointers[0], k, pointers[1], pointers[2], parameters)
+        scores /= scale
         found = k if rows[-1] >= 0 else np.count_nonzero(rows >= 0)
         return rows[:found], scores[:found]
+
+    def _scale(self, query: np.ndarray) -> float:
+        """Of a query whose numbers a graph rounds to bytes; what is nearest is the same for any length of it."""
+        known: Any = faiss
+        greatest = known.fvec_Linf(faiss.swig_ptr(query), faiss.swig_ptr(self._nothing), len(query))
+        return graph.GREATEST / greatest if greatest else 1.0
 
     def _of(self, k: int, wanted: int, effort: int) -> Any:
         """Made once: that takes a tenth of a search."""
@@ -124,7 +137,7 @@ class Approximate:
         return known
 
 
-def make(path: Path, vectors: np.ndarray, aim: Aim) -> Worth:
+def make(folder: Path, vectors: np.ndarray, aim: Aim) -> Worth:
     """Write the index that the planner chooses for ``vectors`` (float32 [N, D]), where it keeps the recall; none for exact
     search."""
     chosen = plan(len(vectors), vectors.shape[1], aim)
@@ -136,41 +149,41 @@ def make(path: Path, vectors: np.ndarray, aim: Aim) -> Worth:
     tried, kept = measured(index, vectors, chosen, aim.recall)
     if not kept:
         return Worth(failed=chosen.factory, asked=aim.recall, tried=tried, seconds=took)
-    faiss.write_index(index, str(path))
-    found = {"effort": tried[-1].effort, "recall": min(tried[-1].like, tried[-1].unlike), "bytes": path.stat().st_size}
+    found = {"effort": tried[-1].effort, "recall": min(tried[-1].like, tried[-1].unlike), "bytes": write(folder, index)}
     return Worth(factory=chosen.factory, asked=aim.recall, tried=tried, seconds=took, **found)
 
 
 def build(vectors: np.ndarray, chosen: Plan) -> Any:
-    """An index of the rows of ``vectors`` (float32 [N, D]), on all cores. A graph's nodes are put into an order in which
-    neighbours lie side by side, and named by their rows."""
+    """An index of the rows of ``vectors`` (float32 [N, D]), on all cores."""
     faiss.omp_set_num_threads(CORES.count)
     index: Any = faiss.index_factory(vectors.shape[1], chosen.factory, faiss.METRIC_INNER_PRODUCT)
-    random = np.random.default_rng(0)
-    cells = getattr(index, "nlist", 0)
-    learnt = min(len(vectors), _LEARNT * cells if cells else _BLOCK)
-    if cells:
-        index.cp.niter = 10
-    else:
-        index.hnsw.efConstruction = CONSTRUCTION
-    index.train(vectors[np.sort(random.choice(len(vectors), learnt, replace=False))])
+    if not isinstance(index, faiss.IndexIVF):
+        return graph.build(index, vectors)
+    index.cp.niter = 10
+    some = np.random.default_rng(0).choice(len(vectors), min(len(vectors), _LEARNT * index.nlist), replace=False)
+    index.train(vectors[np.sort(some)])
     for start in range(0, len(vectors), _BLOCK):
         index.add(vectors[start : start + _BLOCK])
-    return index if cells else _side_by_side(index, locality.order(vectors))
+    return index
 
 
-def _side_by_side(graph: Any, order: np.ndarray) -> Any:
-    graph.permute_entries(order)
-    named: Any = faiss.IndexIDMap(faiss.IndexFlat(graph.d, graph.metric_type))  # it takes empty ones only
-    graph.this.disown()
-    named.index, named.own_fields, named.ntotal = graph, True, graph.ntotal
-    faiss.copy_array_to_vector(order, named.id_map)
-    return named
+def write(folder: Path, index: Any) -> int:
+    """What ``build`` made into an existing folder, on disk when it returns → bytes."""
+    if isinstance(index, faiss.IndexIVF):
+        faiss.write_index(index, str(folder / graph.INDEX))
+        files = [folder / graph.INDEX]
+    else:
+        files = graph.write(folder, index)
+    for file in files:
+        sync(file)
+    return sum(file.stat().st_size for file in files)
 
 
-def open(path: Path, vectors: np.ndarray, effort: int) -> Approximate:
-    """Map an index of ``vectors``: processes share it. Raises ``RuntimeError`` where there is none or it is damaged."""
-    return Approximate(faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC), vectors, effort)
+def open(folder: Path, vectors: np.ndarray, effort: int) -> Approximate:
+    """Map an index of ``vectors``: processes share it. Raises ``OSError`` or ``RuntimeError`` where there is none or it is
+    damaged."""
+    index: Any = faiss.read_index(str(folder / graph.INDEX), faiss.IO_FLAG_MMAP_IFC)
+    return Approximate(index if isinstance(index, faiss.IndexIVF) else graph.open(folder, index), vectors, effort)
 
 
 def measured(index: Any, vectors: np.ndarray, chosen: Plan, recall: float) -> tuple[list[Tried], bool]:

@@ -52,7 +52,7 @@ def plan(count: int, dim: int, aim: Aim) -> Plan:
 def _by_speed(count: int, dim: int, recall: float) -> Iterator[Plan]:
     links = _MORE_LINKS if recall > _MORE_ABOVE else _LINKS
     a_node = dim + 4 * 2 * links * 1.06 + 24  # codes of a byte a number, links of all levels, offsets, rows
-    yield Plan(f"HNSW{links}_SQ8", _WIDTHS, round(count * a_node))
+    yield Plan(f"HNSW{links}_SQ8_direct_signed", _WIDTHS, round(count * a_node))
     cells = min(2 ** round(math.log2(4 * math.sqrt(count))), 2 ** int(math.log2(count / _A_CELL)))
     looked_into = tuple(2**power for power in range(int(math.log2(cells)) + 1))
     for share in (2, 4):  # numbers that four bits stand for

@@ -1,8 +1,8 @@
 """Keys, vectors and metadata in, an immutable folder on disk out, and the search over it.
 
-``keys.i64``, ``vectors.f32`` and ``columns.arrow`` hold the same rows in the same order, and so does ``index.faiss`` where the
-planner chose one. ``segment.json`` says how many, for which fingerprint, what the index is worth, and each file's SHA-256.
-All of it but the keys is mapped, not read: processes share it.
+``keys.i64``, ``vectors.f32`` and ``columns.arrow`` hold the same rows in the same order; beside them lie the files of an index
+of these rows, where the planner chose one. ``segment.json`` says how many, for which fingerprint, what the index is worth, and
+each file's SHA-256. All of it but the keys is mapped, not read: processes share it.
 """
 
 import os
@@ -28,10 +28,12 @@ from .exact import Found
 from .planner import FLAT, Aim
 
 MANIFEST = "segment.json"
-VECTORS, COLUMNS, INDEX = "vectors.f32", "columns.arrow", "index.faiss"
+VECTORS, COLUMNS = "vectors.f32", "columns.arrow"
 EXACT = Aim(recall=1.0)
-# In 1, there were no indexes, and lists and fields of several types were text that could not be told from other text.
-FORMAT = 2
+# In 2, the codes of a graph stood inside its links. In 1, which is read no more, there were no indexes, and lists and fields of
+# several types were text that could not be told from other text.
+FORMAT = 3
+READ = (2, FORMAT)
 
 
 class SegmentError(Failure):
@@ -95,9 +97,7 @@ def write(folder: Path, fingerprint: str, dim: int, rows: Iterable[tuple[Item, n
     draft.mkdir(parents=True)
     try:
         count = columns.write(draft / COLUMNS, _write_vectors(draft, rows))
-        index = approximate.make(draft / INDEX, _vectors(draft, count, dim), aim)
-        if index.factory != FLAT:
-            sync(draft / INDEX)
+        index = approximate.make(draft, _vectors(draft, count, dim), aim)
         files = {file.name: file_digest(file) for file in sorted(draft.iterdir())}
         manifest = Manifest(fingerprint=fingerprint, dim=dim, count=count, index=index, files=files)
         with (draft / MANIFEST).open("wb") as file:
@@ -126,7 +126,7 @@ def open(folder: Path, fingerprint: str) -> Segment:
             raise _damaged(folder, f"{COLUMNS} has another number of rows")
         vectors = _vectors(folder, manifest.count, manifest.dim)
         known = manifest.index
-        index = None if known.factory == FLAT else approximate.open(folder / INDEX, vectors, known.effort)
+        index = None if known.factory == FLAT else approximate.open(folder, vectors, known.effort)
     except (OSError, RuntimeError, pa.ArrowException) as error:
         raise _damaged(folder, error) from error
     return Segment(keys, vectors, lambda: metadata, folder.name, index)
@@ -176,7 +176,7 @@ def _manifest(folder: Path) -> Manifest:
         raise _damaged(folder, error) from error
     except ValueError as error:
         raise _damaged(folder, f"{MANIFEST} cannot be understood") from error
-    if manifest.format != FORMAT:
+    if manifest.format not in READ:
         raise SegmentError(f"The segment {folder} is of another version of Lookalike. Run `lookalike index` again.")
     return manifest
 

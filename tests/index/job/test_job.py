@@ -424,14 +424,14 @@ def test_an_index_is_made_anew_where_more_is_asked_of_it(shop, monkeypatch):
     assert flat["factory"] == "Flat" and flat["tried"] == []
     encoded = shop.encoder.encoded
     first = shop.index(aim=Aim(0.95))
-    assert first.generation == 2 and first.indexes[0]["factory"] == "HNSW24_SQ8"
+    assert first.generation == 2 and first.indexes[0]["factory"] == "HNSW24_SQ8_direct_signed"
     catalog = shop.catalog()
     assert next(iter(shop.look(shop.searcher(catalog), 7))) == "7.png"
     catalog.close()
     assert shop.index(aim=Aim(0.95)).generation == 2
     assert shop.index(aim=Aim(0.9)).generation == 2
     more = shop.index(aim=Aim(0.99))
-    assert more.generation > 2 and more.indexes[0]["factory"] == "HNSW32_SQ8" and more.indexes[0]["asked"] == 0.99
+    assert more.generation > 2 and more.indexes[0]["factory"] == "HNSW32_SQ8_direct_signed" and more.indexes[0]["asked"] == 0.99
     assert shop.index(aim=Aim(0.95)).generation == more.generation
     assert shop.encoder.encoded == encoded, "vectors are made once"
     assert set(shop.found()) == names(range(60))

@@ -15,10 +15,10 @@ MILLION = 1_000_000
     [
         (0, Aim(), FLAT),
         (30_000, Aim(), FLAT),
-        (MILLION, Aim(), "HNSW24_SQ8"),
-        (MILLION, Aim(0.99), "HNSW32_SQ8"),
+        (MILLION, Aim(), "HNSW24_SQ8_direct_signed"),
+        (MILLION, Aim(0.99), "HNSW32_SQ8_direct_signed"),
         (MILLION, Aim(1.0), FLAT),
-        (MILLION, Aim(memory=400_000_000), "HNSW24_SQ8"),
+        (MILLION, Aim(memory=400_000_000), "HNSW24_SQ8_direct_signed"),
         (MILLION, Aim(memory=200_000_000), "IVF4096,PQ64x4fs"),
         (MILLION, Aim(memory=30_000_000), "IVF4096,PQ32x4fs"),
         (MILLION, Aim(memory=10_000_000), FLAT),

@@ -77,12 +77,16 @@ def test_columns_of_other_rows_do_not_open(folder):
         segments.open(folder, "f")
 
 
-def test_a_segment_of_an_earlier_format_is_built_anew(folder):
+def test_a_segment_of_the_format_before_is_read_and_of_one_before_that_is_built_anew(folder):
     manifest = folder / "segment.json"
-    manifest.write_text(manifest.read_text().replace('"format": 2', '"format": 1'))
-    for use in (lambda: segments.open(folder, "f"), lambda: segments.verify(folder)):
-        with pytest.raises(SegmentError, match=r"of another version .* Run `lookalike index` again"):
-            use()
+    for known in (2, 1):
+        manifest.write_text(manifest.read_text().replace(f'"format": {known + 1}', f'"format": {known}'))
+        for use in (lambda: segments.open(folder, "f"), lambda: segments.verify(folder)):
+            if known == 1:
+                with pytest.raises(SegmentError, match=r"of another version .* Run `lookalike index` again"):
+                    use()
+            else:
+                use()
 
 
 def test_vectors_of_another_bundle_do_not_open(folder):
