@@ -96,7 +96,7 @@ def _jsonl(path: Path, name: str) -> Rows:
 
 def _parquet(path: Path, name: str) -> Rows:
     try:
-        with pq.ParquetFile(path, buffer_size=_BUFFER, pre_buffer=False) as file:
+        with pq.ParquetFile(path, buffer_size=_BUFFER, pre_buffer=False, page_checksum_verification=True) as file:
             _check_names(name, file.schema_arrow.names)
             line = 0
             for portion in file.iter_batches(_PORTION):
@@ -104,6 +104,8 @@ def _parquet(path: Path, name: str) -> Rows:
                 for place in range(portion.num_rows):
                     line += 1
                     yield line, {column: values[place] for column, values in columns.items()}
+            if line < (count := file.metadata.num_rows):  # where one column ends early, pyarrow ends too, and says nothing
+                raise GalleryError(f"{name} is damaged (of {count:,} rows, {line:,} can be read). Write it again.")
     except (pa.ArrowException, ValueError, ArithmeticError) as error:
         raise GalleryError(f"{name} cannot be read as Parquet ({error}). Write it again.") from error
 

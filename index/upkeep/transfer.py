@@ -219,18 +219,19 @@ class _Table:
         self.name, self.dim, self.outside, self.made_unit = file, bundle.manifest.architecture.dim, outside, 0
         try:
             self.file = pq.ParquetFile(file, page_checksum_verification=True)
-        except (OSError, pa.ArrowException) as error:
+            self.schema: pa.Schema = self.file.schema_arrow
+            names = self.schema.names
+        except (OSError, pa.ArrowException, UnicodeError) as error:  # of the schema, Parquet keeps no checksum
             raise TransferError(f"{file} cannot be read as Parquet ({error}). Give a file of `lookalike export`.") from error
-        self.schema: pa.Schema = self.file.schema_arrow
         about = (self.schema.metadata or {}).get(MARK)
         self.own = about is not None
         if about is not None:
             self._check_about(about, bundle)
-        self._check_names(self.schema.names)
+        self._check_names(names)
         vector = self.schema.field("vector").type
         if not (_is_list(vector) and pa.types.is_floating(vector.value_type)):
             raise TransferError(f"{file}: the column vector is of type {vector}. Make it a list of float32 in each row.")
-        self.columns = [name for name in self.schema.names if name not in ("id", "vector")]
+        self.columns = [name for name in names if name not in ("id", "vector")]
 
     def _check_about(self, mark: bytes, bundle: Bundle) -> None:
         try:
@@ -271,13 +272,15 @@ class _Table:
 
     def rows(self, origin: str) -> Iterator[list[_Row]]:
         """``origin``: of the rows that name none."""
-        start = 1
+        start, count = 1, self.file.metadata.num_rows
         try:
             for batch in self.file.iter_batches(_BATCH):
                 yield self._of_batch(batch, start, origin)
                 start += len(batch)
         except (OSError, pa.ArrowException) as error:
             raise TransferError(f"{self.name} is damaged ({error}). Make it again.") from error
+        if start <= count:  # where one column ends early, pyarrow ends too, and says nothing
+            raise TransferError(f"{self.name} is damaged (of {count:,} rows, {start - 1:,} can be read). Make it again.")
 
     def _of_batch(self, batch: pa.RecordBatch, start: int, origin: str) -> list[_Row]:
         vectors = self._vectors(batch.column("vector"), start)
