@@ -88,7 +88,8 @@ class Catalog(Database):
     def look_up(self, ids: Sequence[str]) -> Known:
         """What a job has to know of the files that it found, all of one moment."""
         with self.reading() as rows:
-            return Known(queries.find(rows, ids), queries.graves(rows, ids), queries.last_change(rows))
+            items = queries.find(rows, ids)
+            return Known(items, queries.graves(rows, [id for id in ids if id not in items]), queries.last_change(rows))
 
     def live_keys(self, *, origin: str | None = None, below: str = "", job: Job | None = None) -> np.ndarray:
         """int64, sorted: keys that are live, of one origin or of all, of ids in the folder ``below`` (it ends with "/").
@@ -101,14 +102,13 @@ class Catalog(Database):
         if below:
             query = query.where((_items.c.id >= below) & (_items.c.id < below[:-1] + chr(ord("/") + 1)))
         with self.reading() as rows:
-            return np.fromiter(rows.scalars(query), np.int64)
+            return queries.keys(rows, query)
 
     def removed_keys(self, generation: int) -> np.ndarray:
         """int64, sorted: keys of versions that are live no more, as far as the service and jobs up to ``generation`` go."""
         query = sa.select(_items.c.key).where(_items.c.removed_by.in_(queries.counted(generation=generation)))
-        query = query.order_by(_items.c.key)
         with self.reading() as rows:
-            return np.fromiter(rows.scalars(query), np.int64)
+            return queries.keys(rows, query.order_by(_items.c.key))
 
     def vectors(self, keys: Iterable[int], fingerprint: str, dim: int) -> Iterator[tuple[Item, np.ndarray]]:
         """Item and float32 vector [dim] of those ``keys`` that have one. Raises ``CatalogError`` on a damaged vector."""

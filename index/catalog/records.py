@@ -117,7 +117,7 @@ class Known:
     """What is known of some ids at one moment, that of the ``change``."""
 
     items: dict[str, Item]  # live
-    graves: dict[str, Item]  # last seen in a gallery and deleted through the service
+    graves: dict[str, Item]  # of ids without a live item: last seen in a gallery and deleted through the service
     change: int
 
 

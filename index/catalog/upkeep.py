@@ -47,7 +47,7 @@ class Upkeep(Catalog):
         in_memory = sa.select(_changes.c.key).where((_changes.c.number > since) & _changes.c.key.is_not(None))
         dead = (_items.c.removed_by <= oldest) & ~is_grave & _items.c.key.not_in(in_memory)
         with self.reading() as rows:
-            return np.fromiter(rows.scalars(sa.select(_items.c.key).where(dead).order_by(_items.c.key)), np.int64)
+            return queries.keys(rows, sa.select(_items.c.key).where(dead).order_by(_items.c.key))
 
     def forget(self, keys: Sequence[int]) -> None:
         """Versions that are ``unneeded``. In the order of keys, or a version that is no grave would look like one."""

@@ -181,7 +181,8 @@ class _Run:
         """Before anything is encoded; where the gallery was not counted, for what waits alone."""
         live, given = self.catalog.count(), (self.encoder.fingerprint, self.encoder.precision, self.encoder.dim)
         self.room = room.look(self.collection, live, before, *given, self.asked.aim)
-        new = max(0, (self.asked.total or 0) - len(self.catalog.live_keys(origin=self.job.origin)))
+        total = self.asked.total
+        new = max(0, total - len(self.catalog.live_keys(origin=self.job.origin))) if total else 0
         again = 0 if before is not None and before.fingerprint == self.job.fingerprint else live
         self.room.check(self.room.needed(new + again, new))
 

@@ -295,7 +295,8 @@ def test_edits_are_made_in_their_order(catalog):
     log = [(change.id, change.key) for change in catalog.changes(0)]
     ids = ["x", "x", "x", "file", "other", "y", "y"]
     assert log == list(zip(ids, [first.key, second.key, patched.key, taken.key, None, rest[2].key, None], strict=True))
-    assert set(catalog.look_up(["file", "other"]).graves) == {"file", "other"}
+    assert set(catalog.look_up(["file", "other"]).graves) == {"other"}
+    assert catalog.delete("file") and set(catalog.look_up(["file", "other"]).graves) == {"file", "other"}
 
 
 def test_keys_of_edits_are_never_used_again(catalog):
