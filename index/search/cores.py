@@ -6,41 +6,54 @@ that nobody uses as well.
 
 import os
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 
 _NICER = 10  # of 19
 
 
 class Cores:
-    """``count`` cores. Safe to use from several threads."""
+    """``count`` cores; ``free``: a token for each that nobody holds; ``own``: how many this thread does. Safe to use from
+    several threads."""
 
     def __init__(self, count: int) -> None:
         self.count = count
-        self._free: SimpleQueue[None] = SimpleQueue()  # a token a core: its waiting costs less than a condition's
-        self._own = threading.local()
+        self.free: SimpleQueue[None] = SimpleQueue()  # a token a core: its waiting costs less than a condition's
+        self.own = threading.local()
         for _ in range(count):
-            self._free.put(None)
+            self.free.put(None)
 
-    @contextmanager
-    def some(self, most: int = 1) -> Iterator[int]:
+    def some(self, most: int = 1) -> "_Held":
         """Wait for a core, and hold up to ``most`` of those that are free then, with those that this thread holds already."""
-        before = held = getattr(self._own, "count", 0)
+        return _Held(self, most)
+
+
+class _Held:
+    """Every search begins and ends with it, so it is no generator: these take three times as long."""
+
+    __slots__ = ("_before", "_cores", "_held", "_most")
+
+    def __init__(self, cores: Cores, most: int) -> None:
+        self._cores, self._most = cores, most
+
+    def __enter__(self) -> int:
+        free, own = self._cores.free, self._cores.own
+        self._before = held = getattr(own, "count", 0)
         if not held:
-            self._free.get()
+            free.get()
             held = 1
-        with suppress(Empty):
-            while held < most:
-                self._free.get_nowait()
-                held += 1
-        self._own.count = held
-        try:
-            yield held
-        finally:
-            self._own.count = before
-            for _ in range(held - before):
-                self._free.put(None)
+        if held < self._most:
+            with suppress(Empty):
+                while held < self._most:
+                    free.get_nowait()
+                    held += 1
+        own.count = self._held = held
+        return held
+
+    def __exit__(self, *raised: object) -> None:
+        self._cores.own.count = self._before
+        for _ in range(self._held - self._before):
+            self._cores.free.put(None)
 
 
 CORES = Cores(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
