@@ -8,6 +8,7 @@ import os
 import stat
 import time
 from collections.abc import Callable, Mapping
+from io import FileIO
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,6 +27,7 @@ PROTOCOLS = (
     *("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "http", "https"),
     *("ftp", "sftp", "ssh", "smb", "hdfs", "webhdfs", "memory"),
 )
+_PORTION = 2**20  # bytes of a file that grows while it is read
 _CONNECTING, _ANSWERING = 10, 30  # seconds, of http: aiohttp itself waits for five minutes
 _LOCAL = ("file://", "local://")
 _TELLING = ("ETag", "etag", "version_id", "mtime", "LastModified", "last_modified", "updated", "created")
@@ -66,12 +68,23 @@ def read(root: str, path: str, pauses: tuple[float, ...] | None = None, rest: Re
     if is_url(place):
         return _asked(place, PAUSES if pauses is None else pauses, rest, _beginning)
     try:
-        if not Path(place).is_file():  # a pipe would be waited for for ever
+        found = os.stat(place)  # noqa: PTH116  # as in ``look``
+        if not stat.S_ISREG(found.st_mode):  # a pipe would be waited for for ever
             raise ReadError("The file is not there.")
-        with Path(place).open("rb") as file:
-            return file.read(MAX_FILE + 1)
+        with Path(place).open("rb", buffering=0) as file:
+            return _all_of(file, found.st_size)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise ReadError("The file is not there.") from error
     except (OSError, ValueError) as error:
         raise ReadError(f"The file cannot be read ({why(error)}).") from error
+
+
+def _all_of(file: FileIO, size: int) -> bytes:
+    """Python makes room for as much as it is asked for, so that is not ``MAX_FILE``; a file may have grown or shrunk."""
+    data = file.read(min(size, MAX_FILE) + 1)
+    while len(data) != size and len(data) <= MAX_FILE and (more := file.read(_PORTION)):
+        data += more
+    return data[: MAX_FILE + 1]
 
 
 def look(root: str, path: str, rest: Rest = time.sleep) -> tuple[int, int]:

@@ -68,12 +68,13 @@ class _Batch:
     known: Known
     files: int = 0
     faults: list[Fault] = field(default_factory=list)
-    reading: list[Future[Reading | Fault]] = field(default_factory=list)
+    changed: list[Entry] = field(default_factory=list)
     renewed: list[Reading] = field(default_factory=list)  # not read: the file is the same, its metadata is not
+    reading: list[Future[list[Reading | Fault]]] = field(default_factory=list)  # of those that changed
 
     @property
     def work(self) -> int:
-        return len(self.faults) + len(self.reading) + len(self.renewed)
+        return len(self.faults) + len(self.changed) + len(self.renewed)
 
 
 @dataclass(frozen=True)
@@ -166,7 +167,7 @@ class _Run:
         if before is None or before.fingerprint != self.job.fingerprint:
             leave_behind(self.catalog, self.job, self.asked.drop_vector_only)
         self._look_for_room(before)
-        for encoding in _one_ahead(map(self._encode, _one_ahead(self._batches()))):
+        for encoding in _one_ahead(map(self._encode, _one_ahead(map(self._read, self._batches())))):
             self._commit(encoding)
         self._remove_unseen()
         self._encode_pending(published=False)
@@ -189,7 +190,7 @@ class _Run:
     # --- scan and diff ---
 
     def _batches(self) -> Iterator[_Batch]:
-        """Look files up and start to read those that changed, so many at a time that their pixels fit into memory."""
+        """Look files up, so many at a time that the pixels of those that changed fit into memory."""
         for some in diff.looked_up(self.catalog, self.gallery.scan(self.collection), self.job.fingerprint):
             batch = _Batch(some.known)
             for file in some.files:
@@ -207,7 +208,7 @@ class _Run:
             return
         match fate:
             case Fate.READ:
-                batch.reading.append(self.reader.submit(file))
+                batch.changed.append(file)
             case Fate.RENEWED:
                 batch.renewed.append(Reading(file, batch.known.items[file.id].content))
             case Fate.UNCHANGED:
@@ -220,12 +221,17 @@ class _Run:
 
     # --- commit ---
 
+    def _read(self, batch: _Batch) -> _Batch:
+        """Begin to read what changed."""
+        batch.reading = self.reader.submit(batch.changed)
+        return batch
+
     def _encode(self, batch: _Batch) -> _Encoding:
         """Begin to encode what was read."""
         if not batch.work:
             return _Encoding(batch, [], [], [], [], None)
         began = time.perf_counter()
-        results = [future.result() for future in batch.reading]
+        results = [each for future in batch.reading for each in future.result()]
         readings = batch.renewed + [result for result in results if isinstance(result, Reading)]
         faults = batch.faults + [result for result in results if isinstance(result, Fault)]
         for fault in faults:

@@ -21,7 +21,10 @@ from ..gallery.files import SILENT
 from . import diff
 from .report import JobError
 
-READERS = 8  # files of a network that are read together, for most of the time goes by in waiting; on a disk, one a core
+READERS = 8  # files of a network that are read at once, for most of the time goes by in waiting; on a disk, one a core
+# Files of a disk that a thread reads in one go, and their bytes: to be given each by itself, and to ask the catalog for each,
+# takes a third as long as to decode a small picture.
+TOGETHER, _TOGETHER_BYTES = 8, 8 * 2**20
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,7 @@ class Reader:
         self.catalog, self.collection, self.gallery, self.encoder = catalog, collection, gallery, encoder
         cores = cpu_count() or 1  # with eight threads on two cores a job takes a tenth longer: they take the encoder's turns
         self._pool = ThreadPoolExecutor(max(READERS, cores) if gallery.far else cores)
+        self._together = 1 if gallery.far else TOGETHER
         self._silent, self._counting = Counter[str](), Lock()  # by gallery: files in a row that could not be had
         self._closed = Event()
 
@@ -47,9 +51,9 @@ class Reader:
         self._closed.set()
         self._pool.shutdown(cancel_futures=True)
 
-    def submit(self, entry: Entry) -> Future[Reading | Fault]:
-        """The result raises ``JobError`` where ``SILENT`` files in a row could not be had."""
-        return self._pool.submit(self._read, entry)
+    def submit(self, entries: list[Entry]) -> list[Future[list[Reading | Fault]]]:
+        """In their order. A result raises ``JobError`` where ``SILENT`` files in a row could not be had."""
+        return [self._pool.submit(self._read, some) for some in self._in_goes(entries)]
 
     def pixels(self, items: Iterable[Item]) -> Iterator[np.ndarray | None]:
         """In the order of ``items``; None where the bytes cannot be had any more, or are not the same.
@@ -58,19 +62,41 @@ class Reader:
         """
         return self._pool.map(self._pixels, items)
 
-    def _read(self, entry: Entry) -> Reading | Fault:
-        """Whatever happens to the file after ``entry`` was taken, the next run reads it again."""
+    def _in_goes(self, entries: list[Entry]) -> Iterator[list[Entry]]:
+        some, size = list[Entry](), 0
+        for entry in entries:
+            if some and (len(some) == self._together or size + entry.size > _TOGETHER_BYTES):
+                yield some
+                some, size = [], 0
+            some.append(entry)
+            size += entry.size
+        if some:
+            yield some
+
+    def _read(self, entries: list[Entry]) -> list[Reading | Fault]:
+        """Whatever happens to a file after its entry was taken, the next run reads it again."""
+        found = [self._hashed(entry) for entry in entries]
+        contents = [content for each in found if not isinstance(each, Fault) for _, content in [each]]
+        lacking = self.catalog.without_vector(contents, self.encoder.fingerprint)
+        return [
+            each if isinstance(each, Fault) else self._decoded(entry, *each, lacking)
+            for entry, each in zip(entries, found, strict=True)
+        ]
+
+    def _hashed(self, entry: Entry) -> tuple[bytes, str] | Fault:
         try:
             data = self._bytes(entry)
-            if len(data) > files.MAX_FILE:  # a list said otherwise, or nothing
-                return Fault(entry.id, diff.too_large(), entry.size, entry.mtime_ns)
-            content = hashlib.sha256(data).hexdigest()
-            lacks = self.catalog.without_vector([content], self.encoder.fingerprint)
-            return Reading(entry, content, self.encoder.transform(data) if lacks else None)
-        except ImageError as error:
-            return Fault(entry.id, str(error), entry.size, entry.mtime_ns)
         except ReadError as error:
             return Fault(entry.id, str(error))
+        if len(data) > files.MAX_FILE:  # a list said otherwise, or nothing
+            return Fault(entry.id, diff.too_large(), entry.size, entry.mtime_ns)
+        return data, hashlib.sha256(data).hexdigest()
+
+    def _decoded(self, entry: Entry, data: bytes, content: str, lacking: set[str]) -> Reading | Fault:
+        try:
+            return Reading(entry, content, self.encoder.transform(data) if content in lacking else None)
+        except ImageError as error:
+            return Fault(entry.id, str(error), entry.size, entry.mtime_ns)
 
     def _bytes(self, entry: Entry) -> bytes:
         name = self.gallery.name
@@ -85,7 +111,8 @@ class Reader:
         except ReadError:
             self._count(name, silent=False)
             raise
-        self._count(name, silent=False)
+        if self._silent[name]:
+            self._count(name, silent=False)
         return data
 
     def _count(self, name: str, *, silent: bool) -> int:
