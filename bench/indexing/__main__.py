@@ -1,9 +1,10 @@
 """What does a job cost, and what do live changes? Each question small, to see that it runs, or full.
 
 encoding: a first job beside a bare loop. again: a second job where nothing and where a hundredth changed, with an encoder
-that stands in for the real one and is as slow. rows: two million rows, jobs beside searches. live: a thousand changes a
-second while four processes search. Keeps build/bench/indexing-SIZE.json.
-Run: python -m bench.indexing [encoding again rows live] [--full]
+that stands in for the real one and is as slow. photographs: how long a first job over millions would take. rows: two million
+rows, jobs beside searches. live: a thousand changes a second while four processes search. Keeps
+build/bench/indexing-SIZE.json.
+Run: python -m bench.indexing [encoding again photographs rows live] [--full]
 """
 
 import argparse
@@ -21,7 +22,7 @@ from index.search.planner import Aim
 from model.bundle import Bundle, load
 from model.encoder import Encoder, open_encoder
 
-from . import encoding, live, made, rows
+from . import encoding, live, made, photographs, rows
 from .standin import StandIn
 
 BUILD = Path("build/bench")
@@ -33,6 +34,7 @@ DIM = 64
 class Size:
     pictures: int
     files: int
+    photographs: int
     rows: int
     changed: int
     searched: int  # items under live changes
@@ -42,9 +44,19 @@ class Size:
 
 
 SIZES = {
-    "small": Size(pictures=256, files=2_000, rows=20_000, changed=100, searched=5_000, seconds=5, held=2_000, turns=10),
+    "small": Size(
+        pictures=256, files=2_000, photographs=32, rows=20_000, changed=100, searched=5_000, seconds=5, held=2_000, turns=10
+    ),
     "full": Size(
-        pictures=10**6, files=100_000, rows=2_000_000, changed=10_000, searched=100_000, seconds=60, held=60_000, turns=50
+        pictures=10**6,
+        files=100_000,
+        photographs=512,
+        rows=2_000_000,
+        changed=10_000,
+        searched=100_000,
+        seconds=60,
+        held=60_000,
+        turns=50,
     ),
 }
 RATE = 1_000  # changes a second
@@ -66,8 +78,11 @@ class Bench:
         return encoding.beside_a_bare_loop(self.place, self.bundle, self.encoder, self.size.pictures)
 
     def again(self) -> dict[str, Any]:
-        seconds = encoding.seconds_an_image(self.encoder, min(1_000, self.size.pictures))
+        seconds = encoding.seconds_an_image(self.encoder, list(encoding.distinct(min(1_000, self.size.pictures))))
         return encoding.again(self.place, self.bundle, seconds, self.size.files)
+
+    def photographs(self) -> dict[str, Any]:
+        return photographs.rates(self.place, self.size.photographs)
 
     def rows(self) -> dict[str, Any]:
         stand_in = StandIn(self.bundle, DIM)
@@ -87,6 +102,7 @@ class Bench:
 QUESTIONS: dict[str, Callable[[Bench], dict[str, Any]]] = {
     "encoding": Bench.encoding,
     "again": Bench.again,
+    "photographs": Bench.photographs,
     "rows": Bench.rows,
     "live": Bench.live,
 }

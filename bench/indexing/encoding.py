@@ -30,7 +30,7 @@ def beside_a_bare_loop(place: Path, bundle: Bundle, encoder: Encoder, count: int
     """Images a second of a first job and of the same decoder and encoder without it, in turns."""
     gallery = place / "pictures"
     gallery.mkdir()
-    files = [(gallery / f"{number:06d}{path.suffix}", path) for number, path in enumerate(_distinct(count))]
+    files = [(gallery / f"{number:06d}{path.suffix}", path) for number, path in enumerate(distinct(count))]
     for link, path in files:
         link.symlink_to(path.absolute())
     paths, ratios, rates = [link for link, _ in files], [], []
@@ -74,8 +74,8 @@ def again(place: Path, bundle: Bundle, seconds: float, count: int) -> dict[str, 
     }
 
 
-def seconds_an_image(encoder: Encoder, count: int) -> float:
-    paths = list(_distinct(count))
+def seconds_an_image(encoder: Encoder, paths: list[Path]) -> float:
+    """Of the bare loop."""
     return _timed(lambda: _bare(paths, encoder)) / len(paths)
 
 
@@ -92,7 +92,7 @@ def _bare(paths: list[Path], encoder: Encoder) -> None:
             encoder.encode(np.stack([each.result() for each in ahead]))
 
 
-def _distinct(count: int) -> Iterator[Path]:
+def distinct(count: int) -> Iterator[Path]:
     """Pictures of different bytes: a job encodes equal ones once."""
     seen: set[str] = set()
     for entry in galleries.open(PICTURES).scan():

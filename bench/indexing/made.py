@@ -28,13 +28,20 @@ LIST = "list.parquet"
 SIZE = 1  # byte, as the list says
 MTIME = 10**18  # ns
 _BATCH = 5_000  # items a commit
+_FREE, _NOISE = 16, 0.4  # numbers that a vector is made of; a tenth of their length
 _FIELDS = (("name", pa.string()), ("colour", pa.string()), ("price", pa.int64()), ("shop", pa.int64()))
 _COLOURS = ("red", "green", "blue", "white", "black", "yellow", "grey", "brown", "pink", "orange")
 
 
 def vectors(rows: range, dim: int) -> np.ndarray:
-    """Unit float32 [N, dim], by the row that a block begins with."""
-    found = np.random.default_rng([rows.start, dim]).standard_normal((len(rows), dim), np.float32)
+    """Unit float32 [N, dim], by the row that a block begins with: of ``_FREE`` numbers each and a little noise, for embeddings
+    have few dimensions of their own, and of none with all of them has anybody an index worth having (docs/search.md)."""
+    random, mixed = (
+        np.random.default_rng([rows.start, dim]),
+        np.random.default_rng(dim).standard_normal((_FREE, dim), np.float32),
+    )
+    found = random.standard_normal((len(rows), _FREE), np.float32) @ mixed
+    found += _NOISE * random.standard_normal((len(rows), dim), np.float32)
     return found / np.linalg.norm(found, axis=1, keepdims=True)
 
 
