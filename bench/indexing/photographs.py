@@ -1,7 +1,7 @@
 """How long would a first job take over millions of photographs? Computed from what decoding and encoding some take.
 
-They are JPEGs of 640 × 427 pixels: drawings before coarse and fine noise, which makes them about as large as photographs of that
-size. The network is the one of `lookalike up`: EfficientNet-Lite0 as it is, at 224 pixels.
+They are JPEGs of 640 × 427 pixels: drawings before coarse and fine noise, which makes them about as large as photographs are.
+The network is the one of `lookalike up`: EfficientNet-Lite0 as it is, at 224 pixels.
 """
 
 import io
