@@ -7,6 +7,7 @@ publishing, but nothing is encoded: the list has the sizes and times that the ca
 import shutil
 from collections.abc import Iterator
 from contextlib import closing
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -34,15 +35,21 @@ _COLOURS = ("red", "green", "blue", "white", "black", "yellow", "grey", "brown",
 
 
 def vectors(rows: range, dim: int) -> np.ndarray:
-    """Unit float32 [N, dim], by the row that a block begins with: of ``_FREE`` numbers each and a little noise, for embeddings
-    have few dimensions of their own, and of none with all of them has anybody an index worth having (docs/search.md)."""
-    random, mixed = (
-        np.random.default_rng([rows.start, dim]),
-        np.random.default_rng(dim).standard_normal((_FREE, dim), np.float32),
-    )
-    found = random.standard_normal((len(rows), _FREE), np.float32) @ mixed
-    found += _NOISE * random.standard_normal((len(rows), dim), np.float32)
+    """Unit float32 [N, dim], by the row that a block begins with."""
+    return drawn(np.random.default_rng([rows.start, dim]), len(rows), dim)
+
+
+def drawn(random: np.random.Generator, count: int, dim: int) -> np.ndarray:
+    """Unit float32 [count, dim]: of ``_FREE`` numbers each and a little noise, for embeddings have few dimensions of their own.
+    Where they have all, nobody has an index worth having (docs/search.md)."""
+    found = random.standard_normal((count, _FREE), np.float32) @ _mixing(dim)
+    found += _NOISE * random.standard_normal((count, dim), np.float32)
     return found / np.linalg.norm(found, axis=1, keepdims=True)
+
+
+@lru_cache
+def _mixing(dim: int) -> np.ndarray:
+    return np.random.default_rng(dim).standard_normal((_FREE, dim), np.float32)
 
 
 def name(row: int) -> str:

@@ -18,6 +18,7 @@ import numpy as np
 from index.catalog import Catalog
 from index.job import job
 from index.lifecycle.history import roll_back
+from index.search.cores import give_way
 from index.search.planner import Aim
 from index.search.searcher import Searcher
 from index.upkeep.backup import backup
@@ -101,6 +102,7 @@ def run(work: _Work, pipe: Connection) -> None:
 
 
 def index(gallery: Path, bundle: Path, dim: int, collection: Path, aim: Aim) -> dict[str, Any]:
+    give_way()  # as the command does
     opened = load(bundle)
     report = job.run(gallery, opened, StandIn(opened, dim), collection, aim=aim)
     return {"unchanged": report.unchanged, "encoded": report.encoded}
