@@ -98,13 +98,14 @@ def test_graves_are_kept_and_no_other_version_becomes_one(shop, catalog):
     shop.fill([30])
     shop.index(origin="gallery")
     collect(catalog, shop.collection, 1)
-    assert {id: item.content for id, item in catalog.look_up(["5.png", "6.png", "7.png"]).graves.items()} == {
-        "5.png": content(5),
-        "6.png": content(6),
-    }
+    graves = catalog.look_up(["5.png", "6.png", "7.png"]).graves
+    assert {id: item.content for id, item in graves.items()} == {"5.png": content(5)}
     write(shop.gallery / "7.png", 7)
     report = shop.index(origin="gallery")
     assert (report.added, report.kept_deleted, report.owned_by_api) == (1, 1, 1)
+    assert catalog.delete("6.png")
+    assert catalog.look_up(["6.png"]).graves["6.png"].content == content(6)
+    assert shop.index(origin="gallery").kept_deleted == 2
 
 
 def test_a_running_server_goes_on_and_counts_right(shop, catalog):
