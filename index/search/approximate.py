@@ -27,6 +27,7 @@ _QUERIES = 1_000  # of each kind
 _BLOCK = 50_000  # vectors that are added to cells at a time
 _LEARNT = 64  # vectors a cell that it is learnt from
 _TOWARDS = 0.7  # of another vector: found on emoji and icons, to be as hard as stamps (docs/benchmarks.md)
+_PORTION = 2**22  # bytes
 _KEPT = 1_000  # efforts whose parameters are kept
 _SAME_EFFORT = 2 * K  # hits that are found with the effort that ten need: bench.collection; for more it grows with them
 _ROUNDED = 1e-6
@@ -182,8 +183,20 @@ def write(folder: Path, index: Any) -> int:
 def open(folder: Path, vectors: np.ndarray, effort: int) -> Approximate:
     """Map an index of ``vectors``: processes share it. Raises ``OSError`` or ``RuntimeError`` where there is none or it is
     damaged."""
+    _warm(folder)
     index: Any = faiss.read_index(str(folder / graph.INDEX), faiss.IO_FLAG_MMAP_IFC)
     return Approximate(index if isinstance(index, faiss.IndexIVF) else graph.open(folder, index), vectors, effort)
+
+
+def _warm(folder: Path) -> None:
+    """Read what searches walk through once from the front. faiss checks every link, and a walk needs any code: page by page, in
+    the order in which they are asked for, a disk gives a fifteenth of what it can."""
+    portion = bytearray(_PORTION)
+    for name in (graph.INDEX, graph.CODES):
+        if (folder / name).exists():
+            with (folder / name).open("rb", buffering=0) as file:
+                while file.readinto(portion):
+                    pass
 
 
 def measured(index: Any, vectors: np.ndarray, chosen: Plan, recall: float) -> tuple[list[Tried], bool]:
