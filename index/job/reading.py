@@ -76,7 +76,7 @@ class Reader:
     def _read(self, entries: list[Entry]) -> list[Reading | Fault]:
         """Whatever happens to a file after its entry was taken, the next run reads it again."""
         found = [self._hashed(entry) for entry in entries]
-        contents = [content for each in found if not isinstance(each, Fault) for _, content in [each]]
+        contents = [each[1] for each in found if not isinstance(each, Fault)]
         lacking = self.catalog.without_vector(contents, self.encoder.fingerprint)
         return [
             each if isinstance(each, Fault) else self._decoded(entry, *each, lacking)
