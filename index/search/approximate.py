@@ -24,7 +24,6 @@ from .planner import FLAT, Aim, Plan, plan
 
 K = 10  # hits that recall is measured on
 _QUERIES = 1_000  # of each kind
-_BLOCK = 50_000  # vectors that are added to cells at a time
 _LEARNT = 64  # vectors a cell that it is learnt from
 _TOWARDS = 0.7  # of another vector: found on emoji and icons, to be as hard as stamps (docs/benchmarks.md)
 _PORTION = 2**22  # bytes
@@ -162,8 +161,8 @@ def build(vectors: np.ndarray, chosen: Plan) -> Any:
     index.cp.niter = 10
     some = np.random.default_rng(0).choice(len(vectors), min(len(vectors), _LEARNT * index.nlist), replace=False)
     index.train(vectors[np.sort(some)])
-    for start in range(0, len(vectors), _BLOCK):
-        index.add(vectors[start : start + _BLOCK])
+    for block in graph.blocks(vectors):
+        index.add(block)
     return index
 
 

@@ -24,9 +24,9 @@ _BLOCK = 50_000  # vectors that are added at a time
 def build(graph: Any, vectors: np.ndarray) -> Any:
     """An empty graph of faiss, and float32 [N, D] → an index that finds their rows."""
     graph.hnsw.efConstruction = CONSTRUCTION
-    greatest = max((float(np.abs(block).max()) for block in _blocks(vectors)), default=0.0)
+    greatest = max((float(np.abs(block).max()) for block in blocks(vectors)), default=0.0)
     scale = GREATEST / greatest if greatest else 1.0
-    for block in _blocks(vectors):
+    for block in blocks(vectors):
         graph.add(np.rint(block * scale))
     rows = locality.order(vectors)
     graph.permute_entries(rows)
@@ -70,5 +70,6 @@ def _naming(graph: Any, rows: np.ndarray) -> Any:
     return index
 
 
-def _blocks(vectors: np.ndarray) -> list[np.ndarray]:
+def blocks(vectors: np.ndarray) -> list[np.ndarray]:
+    """float32 [N, D] → parts of it, to be added to an index one after the other."""
     return [vectors[start : start + _BLOCK] for start in range(0, len(vectors), _BLOCK)]
